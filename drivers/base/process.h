@@ -1,0 +1,31 @@
+// process.h: running another program (mkfs, zpool, python) so that it dies with us.
+//
+// No shell is involved. The child gets SIGKILL when the calling thread's process
+// dies (PR_SET_PDEATHSIG), /dev/null as stdin, and no inherited descriptors.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "drivers/base/result.h"
+
+namespace sbench {
+
+struct ProgramOutput {
+  int exit_code = 0;        ///< 128 + signal when a signal ended it
+  std::string stdout_text;  ///< at most 16 MiB is kept
+  std::string stderr_text;
+};
+
+/// Runs argv[0] (searched in PATH and /usr/sbin:/sbin) and waits for it.
+/// Error only when it could not be started; a non-zero exit is in the output.
+[[nodiscard]] Result<ProgramOutput> run_program(const std::vector<std::string>& argv);
+
+/// run_program, with a non-zero exit turned into an Error that quotes the
+/// last line the program wrote to stderr.
+[[nodiscard]] Result<std::string> run_checked(const std::vector<std::string>& argv);
+
+/// Absolute path of `program` in PATH, /usr/sbin or /sbin; empty when there is none.
+[[nodiscard]] std::string find_program(const std::string& program);
+
+}  // namespace sbench

@@ -1,0 +1,37 @@
+// block_io.h: the one seam through which user-space engines reach their device.
+//
+// Implementations: a file or block device with O_DIRECT, memory, and a
+// fault-injecting wrapper for tests. Engines see only this page.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "drivers/base/result.h"
+
+namespace sbench {
+
+/// A block device by offset. Offsets and sizes are multiples of block_bytes();
+/// anything else, or a range beyond size_bytes(), is EINVAL. Calls may come
+/// from several threads at once; overlapping concurrent writes are the caller's bug.
+class BlockIo {
+ public:
+  virtual ~BlockIo() = default;
+
+  [[nodiscard]] virtual std::uint64_t size_bytes() const = 0;
+  /// Smallest unit of a transfer, a power of two, 512 to 4096; writes of one are atomic.
+  [[nodiscard]] virtual std::uint32_t block_bytes() const = 0;
+
+  /// Fills `buffer` from `offset`. Memory alignment is the implementation's concern.
+  [[nodiscard]] virtual Status read(std::uint64_t offset, std::span<std::byte> buffer) = 0;
+  /// On return the data may still be in a volatile cache: only flush() makes it durable,
+  /// and unflushed writes may reach the medium in any order, or not at all.
+  [[nodiscard]] virtual Status write(std::uint64_t offset, std::span<const std::byte> buffer) = 0;
+  /// Everything written before the call is durable when it returns.
+  [[nodiscard]] virtual Status flush() = 0;
+  /// The range's content becomes unspecified; a device without discard does nothing.
+  [[nodiscard]] virtual Status discard(std::uint64_t offset, std::uint64_t length) = 0;
+};
+
+}  // namespace sbench

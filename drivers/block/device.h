@@ -1,0 +1,74 @@
+// device.h: the block device a store lives on, and what reached it.
+//
+// Either a real device the user named (after guard.h let it pass), or a loop
+// device over an image file that sbench made itself. Results always say which.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "drivers/base/fd.h"
+#include "drivers/base/result.h"
+
+namespace sbench {
+
+/// Requests completed by the device since boot; subtract two readings.
+/// Source: /sys/class/block/NAME/stat (Documentation/block/stat.rst).
+struct DeviceCounters {
+  std::uint64_t reads = 0;
+  std::uint64_t bytes_read = 0;
+  std::uint64_t writes = 0;
+  std::uint64_t bytes_written = 0;
+  std::uint64_t discards = 0;
+  std::uint64_t bytes_discarded = 0;
+  std::uint64_t flushes = 0;
+  std::uint64_t busy_ms = 0;
+  std::uint64_t in_flight = 0;  ///< a level, not a count
+
+  friend DeviceCounters operator-(const DeviceCounters& after, const DeviceCounters& before);
+};
+
+/// A device an open store may use. Move-free; owned by the session.
+class Device {
+ public:
+  enum class Kind { loop, real };
+
+  /// A loop device with direct I/O over a new sparse image of `size_bytes` in
+  /// `image_dir`. The image has no name, the loop device is auto-clearing: both
+  /// vanish with the last user, SIGKILL included. ENOSPC and the like are errors.
+  [[nodiscard]] static Result<std::unique_ptr<Device>> make_image(const std::filesystem::path& image_dir,
+                                                                  std::uint64_t size_bytes);
+  /// A loop device over an existing image file, for stores that persist (`sbench layer`).
+  [[nodiscard]] static Result<std::unique_ptr<Device>> attach_image(const std::filesystem::path& image);
+  /// The named block device, opened exclusively (EBUSY when something holds it).
+  [[nodiscard]] static Result<std::unique_ptr<Device>> open_real(const std::filesystem::path& path);
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] Kind kind() const { return kind_; }
+  /// "loop" or "real", as results name it.
+  [[nodiscard]] const char* kind_name() const { return kind_ == Kind::loop ? "loop" : "real"; }
+  [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
+  [[nodiscard]] bool direct_io() const { return direct_io_; }
+
+  [[nodiscard]] Result<DeviceCounters> counters() const;
+  /// Discards every block, so that each format starts from the same state.
+  /// Devices that cannot discard are left as they are.
+  [[nodiscard]] Status discard_all();
+  /// Lets a file system be mounted: gives up the exclusive open, keeps the device alive.
+  void release_exclusive();
+
+  /// Loop only: keeps the loop device attached after this process (`layer mount`).
+  [[nodiscard]] Status keep_attached();
+
+ private:
+  Device() = default;
+  Kind kind_ = Kind::loop;
+  std::string path_;
+  std::uint64_t size_bytes_ = 0;
+  bool direct_io_ = false;
+  Fd fd_;
+};
+
+}  // namespace sbench

@@ -1,0 +1,2 @@
+// support.h: what every test program shares: temporary folders and private mount namespaces.
+#pragma once
