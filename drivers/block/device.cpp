@@ -1,1 +1,218 @@
 #include "drivers/block/device.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+
+#include <sstream>
+
+#include "drivers/base/file.h"
+#include "drivers/base/units.h"
+
+namespace sbench {
+namespace {
+
+constexpr std::uint64_t kStatSectorBytes = 512;  // the unit of /sys/class/block/*/stat, whatever the device
+constexpr unsigned kLoopMajor = 7;
+
+struct LoopDevice {
+  Fd fd;
+  std::string path;
+  bool direct_io = false;
+};
+
+/// Binds `image` to a free loop device; another process may take a free number first, so it retries.
+Result<LoopDevice> bind_loop(int image_fd) {
+  SBENCH_TRY_SET(Fd control, open_file("/dev/loop-control", O_RDWR));
+  for (int attempt = 0; attempt < 64; ++attempt) {
+    const int number = ::ioctl(control.get(), LOOP_CTL_GET_FREE);
+    if (number < 0) {
+      return errno_error("cannot get a free loop device");
+    }
+    LoopDevice loop;
+    loop.path = fmt::format("/dev/loop{}", number);
+    auto fd = open_file(loop.path, O_RDWR);
+    if (!fd.ok()) {
+      return fd.error();
+    }
+    loop.fd = std::move(*fd);
+    loop_config config{};
+    config.fd = static_cast<unsigned>(image_fd);
+    config.info.lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO;
+    if (::ioctl(loop.fd.get(), LOOP_CONFIGURE, &config) != 0) {
+      if (errno == EBUSY) {
+        continue;
+      }
+      return errno_error("cannot attach the image to {}", loop.path);
+    }
+    loop_info64 info{};
+    if (::ioctl(loop.fd.get(), LOOP_GET_STATUS64, &info) != 0) {
+      return errno_error("cannot inspect {}", loop.path);
+    }
+    loop.direct_io = (info.lo_flags & LO_FLAGS_DIRECT_IO) != 0;
+    return loop;
+  }
+  return plain_error(EBUSY, "cannot attach the image: no loop device stayed free in 64 attempts");
+}
+
+Result<std::uint64_t> device_size(int fd, const std::string& path) {
+  std::uint64_t size_bytes = 0;
+  if (::ioctl(fd, BLKGETSIZE64, &size_bytes) != 0) {
+    return errno_error("cannot read the size of {}", path);
+  }
+  return size_bytes;
+}
+
+/// An image with no name: it vanishes with its last user.
+Result<Fd> make_nameless_file(const std::filesystem::path& folder) {
+  Fd fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (fd.valid()) {
+    return fd;
+  }
+  if (errno != EOPNOTSUPP && errno != EISDIR) {
+    return errno_error("cannot make an image file in {}", folder.string());
+  }
+  std::string name = (folder / "sbench-image-XXXXXX").string();  // file systems without O_TMPFILE
+  Fd named(::mkostemp(name.data(), O_CLOEXEC));
+  if (!named.valid()) {
+    return errno_error("cannot make an image file in {}", folder.string());
+  }
+  ::unlink(name.c_str());
+  return named;
+}
+
+}  // namespace
+
+DeviceCounters operator-(const DeviceCounters& after, const DeviceCounters& before) {
+  DeviceCounters delta;
+  delta.reads = after.reads - before.reads;
+  delta.bytes_read = after.bytes_read - before.bytes_read;
+  delta.writes = after.writes - before.writes;
+  delta.bytes_written = after.bytes_written - before.bytes_written;
+  delta.discards = after.discards - before.discards;
+  delta.bytes_discarded = after.bytes_discarded - before.bytes_discarded;
+  delta.flushes = after.flushes - before.flushes;
+  delta.busy_ms = after.busy_ms - before.busy_ms;
+  delta.in_flight = after.in_flight;
+  return delta;
+}
+
+Result<std::unique_ptr<Device>> Device::make_image(const std::filesystem::path& image_dir, std::uint64_t size_bytes) {
+  SBENCH_TRY_SET(Fd image, make_nameless_file(image_dir));
+  if (::ftruncate(image.get(), static_cast<off_t>(size_bytes)) != 0) {
+    return errno_error("cannot make an image of {} in {}", human_size(static_cast<double>(size_bytes)),
+                       image_dir.string());
+  }
+  SBENCH_TRY_SET(LoopDevice loop, bind_loop(image.get()));
+  std::unique_ptr<Device> device(new Device());
+  device->kind_ = Kind::loop;
+  device->path_ = loop.path;
+  device->direct_io_ = loop.direct_io;
+  device->fd_ = std::move(loop.fd);
+  SBENCH_TRY_SET(device->size_bytes_, device_size(device->fd_.get(), device->path_));
+  return device;
+}
+
+Result<std::unique_ptr<Device>> Device::attach_image(const std::filesystem::path& image) {
+  SBENCH_TRY_SET(Fd file, open_file(image, O_RDWR));
+  SBENCH_TRY_SET(LoopDevice loop, bind_loop(file.get()));
+  std::unique_ptr<Device> device(new Device());
+  device->kind_ = Kind::loop;
+  device->path_ = loop.path;
+  device->direct_io_ = loop.direct_io;
+  device->fd_ = std::move(loop.fd);
+  SBENCH_TRY_SET(device->size_bytes_, device_size(device->fd_.get(), device->path_));
+  return device;
+}
+
+Result<std::unique_ptr<Device>> Device::open_real(const std::filesystem::path& path) {
+  SBENCH_TRY_SET(Fd fd, open_file(path, O_RDWR | O_EXCL));
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) {
+    return errno_error("cannot inspect {}", path.string());
+  }
+  if (!S_ISBLK(status.st_mode)) {
+    return plain_error(ENOTBLK, "{} is not a block device", path.string());
+  }
+  std::unique_ptr<Device> device(new Device());
+  device->kind_ = ::major(status.st_rdev) == kLoopMajor ? Kind::loop : Kind::real;
+  std::error_code ignored;
+  const auto resolved = std::filesystem::canonical(path, ignored);
+  device->path_ = ignored ? path.string() : resolved.string();
+  SBENCH_TRY_SET(device->size_bytes_, device_size(fd.get(), device->path_));
+  loop_info64 info{};
+  device->direct_io_ = device->kind_ == Kind::real || (::ioctl(fd.get(), LOOP_GET_STATUS64, &info) == 0 &&
+                                                        (info.lo_flags & LO_FLAGS_DIRECT_IO) != 0);
+  device->fd_ = std::move(fd);
+  return device;
+}
+
+Result<DeviceCounters> Device::counters() const {
+  struct stat status {};
+  if (::stat(path_.c_str(), &status) != 0) {
+    return errno_error("cannot inspect {}", path_);
+  }
+  const auto stat_path = fmt::format("/sys/dev/block/{}:{}/stat", ::major(status.st_rdev), ::minor(status.st_rdev));
+  SBENCH_TRY_SET(const std::string text, read_text(stat_path));
+  std::istringstream fields(text);
+  DeviceCounters counters;
+  std::uint64_t merged = 0;
+  std::uint64_t sectors = 0;
+  std::uint64_t ticks_ms = 0;
+  fields >> counters.reads >> merged >> sectors >> ticks_ms;
+  counters.bytes_read = sectors * kStatSectorBytes;
+  fields >> counters.writes >> merged >> sectors >> ticks_ms;
+  counters.bytes_written = sectors * kStatSectorBytes;
+  fields >> counters.in_flight >> counters.busy_ms >> ticks_ms;
+  if (!fields) {
+    return plain_error(EPROTO, "cannot read {}: unexpected content", stat_path);
+  }
+  fields >> counters.discards >> merged >> sectors >> ticks_ms;  // since Linux 4.18
+  counters.bytes_discarded = fields ? sectors * kStatSectorBytes : 0;
+  fields >> counters.flushes >> ticks_ms;  // since Linux 5.5
+  return counters;
+}
+
+Status Device::discard_all() {
+  Fd opened;
+  int fd = fd_.get();
+  if (!fd_.valid()) {
+    SBENCH_TRY_SET(opened, open_file(path_, O_RDWR));
+    fd = opened.get();
+  }
+  std::uint64_t range[2] = {0, size_bytes_};
+  if (::ioctl(fd, BLKDISCARD, range) != 0 && errno != EOPNOTSUPP && errno != ENOTTY) {
+    return errno_error("cannot discard {}", path_);
+  }
+  return {};
+}
+
+void Device::release_exclusive() {
+  if (kind_ == Kind::real) {
+    fd_.reset();
+    return;
+  }
+  // A loop device clears itself at its last close: swap an exclusive open for a plain one first.
+  Fd plain(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
+  if (plain.valid()) {
+    fd_ = std::move(plain);
+  }
+}
+
+Status Device::keep_attached() {
+  loop_info64 info{};
+  if (::ioctl(fd_.get(), LOOP_GET_STATUS64, &info) != 0) {
+    return errno_error("cannot inspect {}", path_);
+  }
+  info.lo_flags &= ~static_cast<unsigned>(LO_FLAGS_AUTOCLEAR);
+  if (::ioctl(fd_.get(), LOOP_SET_STATUS64, &info) != 0) {
+    return errno_error("cannot keep {} attached", path_);
+  }
+  return {};
+}
+
+}  // namespace sbench
