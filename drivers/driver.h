@@ -114,6 +114,8 @@ class Driver {
   [[nodiscard]] virtual Result<std::vector<Change>> changes(const LayerId& id, const ParentId& parent) = 0;
   /// Space exclusive to the layer.
   [[nodiscard]] virtual Result<Usage> usage(const LayerId& id) = 0;
+  /// Space of the whole store, every layer and the driver's own metadata included.
+  [[nodiscard]] virtual Result<Usage> store_usage() = 0;
   /// When it returns, everything acknowledged before is on the device.
   [[nodiscard]] virtual Status sync() = 0;
   /// Diagnostics for people, in display order: backing file system, features, limits.

@@ -67,6 +67,12 @@ class Case {
     return status;
   }
 
+  /// Ends a stretch of timed phases: syncs the driver, waits until the device is quiet
+  /// and stops the device counters, so that what follows (verification, removal) is
+  /// not counted. Call it after the last timed phase, before verifying; phase(),
+  /// cold(), fixture(), space() and device_delta() imply it. Harmless when nothing runs.
+  [[nodiscard]] virtual Status settle() = 0;
+
   /// Bytes the application itself wrote or read in the timed phases: the base of the amplifications.
   virtual void app_wrote(std::uint64_t bytes) = 0;
   virtual void app_read(std::uint64_t bytes) = 0;

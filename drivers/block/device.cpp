@@ -203,16 +203,4 @@ void Device::release_exclusive() {
   }
 }
 
-Status Device::keep_attached() {
-  loop_info64 info{};
-  if (::ioctl(fd_.get(), LOOP_GET_STATUS64, &info) != 0) {
-    return errno_error("cannot inspect {}", path_);
-  }
-  info.lo_flags &= ~static_cast<unsigned>(LO_FLAGS_AUTOCLEAR);
-  if (::ioctl(fd_.get(), LOOP_SET_STATUS64, &info) != 0) {
-    return errno_error("cannot keep {} attached", path_);
-  }
-  return {};
-}
-
 }  // namespace sbench

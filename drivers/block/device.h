@@ -59,9 +59,6 @@ class Device {
   /// Lets a file system be mounted: gives up the exclusive open, keeps the device alive.
   void release_exclusive();
 
-  /// Loop only: keeps the loop device attached after this process (`layer mount`).
-  [[nodiscard]] Status keep_attached();
-
  private:
   Device() = default;
   Kind kind_ = Kind::loop;
