@@ -130,7 +130,15 @@ Result<std::unique_ptr<Device>> Device::attach_image(const std::filesystem::path
 }
 
 Result<std::unique_ptr<Device>> Device::open_real(const std::filesystem::path& path) {
-  SBENCH_TRY_SET(Fd fd, open_file(path, O_RDWR | O_EXCL));
+  return open_path(path, O_RDWR | O_EXCL);
+}
+
+Result<std::unique_ptr<Device>> Device::open_shared(const std::filesystem::path& path) {
+  return open_path(path, O_RDWR);
+}
+
+Result<std::unique_ptr<Device>> Device::open_path(const std::filesystem::path& path, int flags) {
+  SBENCH_TRY_SET(Fd fd, open_file(path, flags));
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) {
     return errno_error("cannot inspect {}", path.string());

@@ -44,6 +44,8 @@ class Device {
   [[nodiscard]] static Result<std::unique_ptr<Device>> attach_image(const std::filesystem::path& image);
   /// The named block device, opened exclusively (EBUSY when something holds it).
   [[nodiscard]] static Result<std::unique_ptr<Device>> open_real(const std::filesystem::path& path);
+  /// A device that an earlier process of ours left mounted (`sbench layer mount`), not exclusively.
+  [[nodiscard]] static Result<std::unique_ptr<Device>> open_shared(const std::filesystem::path& path);
 
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] Kind kind() const { return kind_; }
@@ -61,6 +63,7 @@ class Device {
 
  private:
   Device() = default;
+  [[nodiscard]] static Result<std::unique_ptr<Device>> open_path(const std::filesystem::path& path, int flags);
   Kind kind_ = Kind::loop;
   std::string path_;
   std::uint64_t size_bytes_ = 0;

@@ -1,0 +1,211 @@
+#include "harness/environment.h"
+
+#include <benchmark/benchmark.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <sys/sysmacros.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <sstream>
+
+#include "drivers/base/file.h"
+#include "drivers/base/hash.h"
+#include "drivers/base/process.h"
+
+namespace sbench {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+/// The value after "name   :" in /proc/cpuinfo or "NAME=" in os-release.
+std::string field(const std::string& text, const std::string& name, char separator) {
+  std::istringstream lines(text);
+  std::string line;
+  while (std::getline(lines, line)) {
+    if (line.rfind(name, 0) == 0) {
+      const auto at = line.find(separator);
+      if (at != std::string::npos) {
+        std::string value = line.substr(at + 1);
+        std::erase(value, '"');
+        const auto start = value.find_first_not_of(" \t");
+        return start == std::string::npos ? "" : value.substr(start);
+      }
+    }
+  }
+  return "";
+}
+
+json device_identity(const Device& device) {
+  struct stat status {};
+  json facts = {{"kind", device.kind_name()}, {"size_bytes", device.size_bytes()}, {"direct_io", device.direct_io()}};
+  if (::stat(device.path().c_str(), &status) == 0) {
+    const fs::path sys = fmt::format("/sys/dev/block/{}:{}", ::major(status.st_rdev), ::minor(status.st_rdev));
+    const fs::path queue = fs::exists(sys / "queue") ? sys / "queue" : sys / ".." / "queue";
+    facts["model"] = read_trimmed(sys / "device/model", device.kind() == Device::Kind::loop ? "loop" : "unknown");
+    facts["rotational"] = read_trimmed(queue / "rotational");
+    facts["logical_block_bytes"] = read_trimmed(queue / "logical_block_size");
+    facts["physical_block_bytes"] = read_trimmed(queue / "physical_block_size");
+  }
+  return facts;
+}
+
+json device_state(const Device& device) {
+  json state;
+  struct stat status {};
+  if (::stat(device.path().c_str(), &status) == 0) {
+    const fs::path sys = fmt::format("/sys/dev/block/{}:{}", ::major(status.st_rdev), ::minor(status.st_rdev));
+    const fs::path queue = fs::exists(sys / "queue") ? sys / "queue" : sys / ".." / "queue";
+    for (const char* name : {"scheduler", "nr_requests", "read_ahead_kb", "write_cache"}) {
+      state[name] = read_trimmed(queue / name, "unknown");
+    }
+  }
+  return state;
+}
+
+json module_parameters() {
+  json modules = json::object();
+  for (const char* module : {"overlay", "loop", "fuse", "btrfs", "xfs", "dm_thin_pool", "zfs"}) {
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(fs::path("/sys/module") / module / "parameters", error)) {
+      modules[module][entry.path().filename().string()] = read_trimmed(entry.path());
+    }
+  }
+  return modules;
+}
+
+/// First line a tool prints for its version; it may print it on either stream.
+std::string tool_version(const std::vector<std::string>& argv) {
+  const auto output = run_program(argv);
+  if (!output.ok()) {
+    return "missing";
+  }
+  const std::string& text = output->stdout_text.empty() ? output->stderr_text : output->stdout_text;
+  return text.substr(0, text.find('\n'));
+}
+
+json tool_versions() {
+  return {{"mkfs.ext4", tool_version({"mkfs.ext4", "-V"})},
+          {"mkfs.xfs", tool_version({"mkfs.xfs", "-V"})},
+          {"mkfs.btrfs", tool_version({"mkfs.btrfs", "--version"})}};
+}
+
+std::string source_commit() {
+  const auto commit = run_checked({"git", "-C", SBENCH_SOURCE_DIR, "describe", "--always", "--dirty"});
+  return commit.ok() ? commit->substr(0, commit->find('\n')) : "unknown";
+}
+
+json pressure() {
+  json all = json::object();
+  for (const char* name : {"cpu", "io", "memory"}) {
+    const std::string text = read_trimmed(fs::path("/proc/pressure") / name);
+    const auto at = text.find("avg10=");
+    if (at != std::string::npos) {
+      all[name] = std::strtod(text.c_str() + at + 6, nullptr);
+    }
+  }
+  return all;
+}
+
+std::string machine_id() {
+  // Salted, so that a published result does not give the host's id away.
+  return "m-" + sha256_hex("sbench machine " + read_trimmed("/etc/machine-id", "none")).substr(0, 12);
+}
+
+}  // namespace
+
+std::string utc_now() {
+  const auto now = std::chrono::system_clock::now();
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count();
+  const std::time_t whole_s = ms / 1000;
+  std::tm parts{};
+  ::gmtime_r(&whole_s, &parts);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, ms % 1000);
+}
+
+std::string series_key(const json& identity, const std::string& case_name) {
+  return "sha256:" + sha256_hex(identity.dump() + "\n" + case_name);
+}
+
+Environment read_environment(const Device& device) {
+  utsname kernel{};
+  ::uname(&kernel);
+  struct sysinfo memory {};
+  ::sysinfo(&memory);
+  const std::string cpuinfo = read_trimmed("/proc/cpuinfo");
+  const std::string os = read_trimmed("/etc/os-release");
+  const double ram_bytes = static_cast<double>(memory.totalram) * memory.mem_unit;
+  Environment environment;
+  environment.identity = {
+      {"machine", machine_id()},
+      {"cpu_model", field(cpuinfo, "model name", ':')},
+      {"cpus", ::sysconf(_SC_NPROCESSORS_ONLN)},
+      {"ram_gib", static_cast<int>(std::lround(ram_bytes / (1u << 30)))},
+      {"virtualisation", cpuinfo.find("hypervisor") != std::string::npos ? "virtual" : "none seen"},
+      {"architecture", kernel.machine},
+      {"device", device_identity(device)},
+  };
+  environment.version = {
+      {"kernel_release", kernel.release},
+      {"kernel_build", kernel.version},
+      {"distribution", field(os, "PRETTY_NAME", '=')},
+      {"tools", tool_versions()},
+      {"modules", module_parameters()},
+      {"microcode", field(cpuinfo, "microcode", ':')},
+      {"sbench", SBENCH_VERSION},
+      {"sbench_commit", source_commit()},
+      {"build_type", SBENCH_BUILD_TYPE},
+      {"compiler", SBENCH_COMPILER},
+      {"benchmark_library", SBENCH_BENCHMARK_VERSION},
+  };
+  double load[3] = {0, 0, 0};
+  ::getloadavg(load, 3);
+  environment.state = {
+      {"load_average", {load[0], load[1], load[2]}},
+      {"pressure_avg10", pressure()},
+      {"governor", read_trimmed("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "none")},
+      {"transparent_hugepages", read_trimmed("/sys/kernel/mm/transparent_hugepage/enabled", "unknown")},
+      {"dirty_ratio", read_trimmed("/proc/sys/vm/dirty_ratio")},
+      {"dirty_background_ratio", read_trimmed("/proc/sys/vm/dirty_background_ratio")},
+      {"free_memory_bytes", static_cast<std::uint64_t>(memory.freeram) * memory.mem_unit},
+      {"swap_bytes", static_cast<std::uint64_t>(memory.totalswap) * memory.mem_unit},
+      {"uptime_s", memory.uptime},
+      {"clocksource", read_trimmed("/sys/devices/system/clocksource/clocksource0/current_clocksource", "unknown")},
+      {"device", device_state(device)},
+      {"uid", ::geteuid()},
+  };
+  return environment;
+}
+
+json benchmark_context() {
+  utsname kernel{};
+  ::uname(&kernel);
+  double load[3] = {0, 0, 0};
+  ::getloadavg(load, 3);
+  const benchmark::CPUInfo& cpu = benchmark::CPUInfo::Get();
+  json caches = json::array();
+  for (const auto& cache : cpu.caches) {
+    caches.push_back(
+        {{"type", cache.type}, {"level", cache.level}, {"size", cache.size}, {"num_sharing", cache.num_sharing}});
+  }
+  return {{"date", utc_now()},
+          {"host_name", "anon-" + machine_id().substr(2, 4)},
+          {"executable", "sbench"},
+          {"num_cpus", cpu.num_cpus},
+          {"mhz_per_cpu", static_cast<int>(std::lround(cpu.cycles_per_second / 1e6))},
+          {"cpu_scaling_enabled", cpu.scaling == benchmark::CPUInfo::ENABLED},
+          {"caches", caches},
+          {"load_avg", {load[0], load[1], load[2]}},
+          {"library_build_type", "release"},
+          {"library_version", SBENCH_BENCHMARK_VERSION},
+          {"json_schema_version", 1},
+          {"sbench_schema", "1.0"}};
+}
+
+}  // namespace sbench

@@ -1,0 +1,86 @@
+// live_case.h: the Case a workload sees during a run, and the sample it leaves.
+#pragma once
+
+#include <optional>
+
+#include "harness/histogram.h"
+#include "harness/sampler.h"
+#include "harness/store.h"
+#include "workloads/case.h"
+
+namespace sbench {
+
+/// One named stretch of work; repeated stretches of a name add up.
+struct PhaseTime {
+  double seconds = 0;
+  std::uint64_t count = 0;
+  bool timed = false;
+};
+
+/// Everything measured in one execution of a case.
+struct Sample {
+  double real_s = 0;                         ///< sum of the timed phases
+  ProcessCounters process;                   ///< over the timed phases
+  DeviceCounters device;                     ///< over the timed phases, each until the device was quiet
+  std::uint64_t bytes_app_written = 0;
+  std::uint64_t bytes_app_read = 0;
+  std::int64_t space_bytes = 0;              ///< growth of the store over the whole case
+  std::int64_t inodes = 0;
+  std::int64_t page_cache_bytes = 0;         ///< growth over the timed phases
+  std::vector<std::pair<std::string, PhaseTime>> phases;       ///< in order of first appearance
+  std::vector<std::pair<std::string, Histogram>> latencies;
+  std::vector<std::pair<std::string, double>> metrics;
+  std::vector<std::string> flags;
+};
+
+class LiveCase final : public Case {
+ public:
+  /// `serial` numbers the cases of one store, so that ids stay unique.
+  LiveCase(Store& store, const Params& params, std::uint64_t seed, unsigned serial)
+      : store_(store), params_(params), seed_(seed), serial_(serial) {}
+
+  /// Readings before the workload runs.
+  [[nodiscard]] Status begin();
+  /// Settles and completes the sample.
+  [[nodiscard]] Status end();
+  [[nodiscard]] const Sample& sample() const { return sample_; }
+
+  Driver& driver() override { return store_.driver(); }
+  const Params& params() const override { return params_; }
+  Rng rng(std::string_view stream) const override { return Rng(seed_, stream); }
+  LayerId unique_id(std::string_view prefix) override;
+  Status fixture(const LayerId& name, const std::function<Status()>& make) override;
+  Status cold() override;
+  Status timed(std::string_view name, const std::function<Status()>& body) override;
+  Status phase(std::string_view name, const std::function<Status()>& body) override;
+  Status settle() override;
+  void app_wrote(std::uint64_t bytes) override { sample_.bytes_app_written += bytes; }
+  void app_read(std::uint64_t bytes) override { sample_.bytes_app_read += bytes; }
+  void metric(std::string_view name, double value) override;
+  void flag(std::string_view name) override;
+  Result<DeviceDelta> device_delta() override;
+  Result<Space> space() override;
+  Result<std::uint64_t> page_cache_bytes() override;
+
+ protected:
+  void record_latency(std::string_view name, std::uint64_t latency_ns) override;
+
+ private:
+  [[nodiscard]] Status quiet();
+
+  Store& store_;
+  const Params& params_;
+  std::uint64_t seed_;
+  unsigned serial_;
+  unsigned ids_ = 0;
+  Sample sample_;
+  Space space_before_;
+  DeviceCounters delta_mark_;
+  struct Running {
+    DeviceCounters device;
+    std::uint64_t page_cache_bytes = 0;
+  };
+  std::optional<Running> running_;  ///< set from the first timed phase until settle()
+};
+
+}  // namespace sbench

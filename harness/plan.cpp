@@ -1,0 +1,143 @@
+#include "harness/plan.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <regex>
+#include <set>
+
+#include "drivers/base/file.h"
+#include "drivers/base/usage_error.h"
+
+namespace sbench {
+namespace {
+
+constexpr const char* kControl = "native";
+constexpr std::array<const char*, kProfiles> kProfileNames = {"smoke", "quick", "standard", "full"};
+constexpr std::array<int, kProfiles> kProfileBlocks = {1, 5, 9, 15};  // METHOD.md b.3
+
+std::vector<const WorkloadSpec*> select_workloads(const std::vector<std::string>& wanted) {
+  std::vector<const WorkloadSpec*> selected;
+  std::set<std::string> matched;
+  for (const auto& spec : workload_registry()) {
+    bool take = wanted.empty();
+    for (const auto& name : wanted) {
+      if (spec.name == name || spec.name.starts_with(name + ".")) {
+        take = true;
+        matched.insert(name);
+      }
+    }
+    if (take) {
+      selected.push_back(&spec);
+    }
+  }
+  for (const auto& name : wanted) {
+    if (!matched.contains(name)) {
+      std::vector<std::string> known;
+      for (const auto& spec : workload_registry()) {
+        known.push_back(spec.name);
+      }
+      throw UsageError("unknown workload '{}'; known workloads: {}", name, fmt::join(known, ", "));
+    }
+  }
+  return selected;
+}
+
+std::vector<Variant> select_variants(const RunRequest& request) {
+  check_storage_opts(request.storage_opts);
+  std::vector<std::string> labels = request.drivers;
+  if (request.all || labels.empty()) {
+    for (const auto& spec : driver_registry()) {
+      labels.push_back(spec.name);
+    }
+  }
+  labels.insert(labels.begin(), kControl);
+  labels.emplace_back("null");
+  std::vector<Variant> variants;
+  std::set<std::string> seen;
+  for (const auto& label : labels) {
+    Variant variant = parse_variant(label, request.storage_opts);
+    if (seen.insert(variant.slug).second) {
+      variants.push_back(std::move(variant));
+    }
+  }
+  return variants;
+}
+
+std::regex compile_filter(const std::string& filter) {
+  try {
+    return std::regex(filter, std::regex::ECMAScript | std::regex::optimize);
+  } catch (const std::regex_error&) {
+    throw UsageError("--filter '{}' is not a regular expression; quote special characters with \\", filter);
+  }
+}
+
+}  // namespace
+
+std::string PlannedCase::name(const Variant& variant) const {
+  std::string text = workload->name + "/" + variant.slug;
+  for (const auto& [name, value] : params.items()) {
+    text += "/" + name + ":";
+    for (const char c : value) {
+      text += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    }
+  }
+  return text;
+}
+
+std::size_t Plan::samples() const {
+  std::size_t cases = 0;
+  for (const auto& variant : variants) {
+    cases += variant.cases.size();
+  }
+  return cases * static_cast<std::size_t>(blocks);
+}
+
+Profile parse_profile(const std::string& name) {
+  const auto at = std::find(kProfileNames.begin(), kProfileNames.end(), name);
+  if (at == kProfileNames.end()) {
+    throw UsageError("unknown profile '{}'; known profiles: {}", name, fmt::join(kProfileNames, ", "));
+  }
+  return static_cast<Profile>(at - kProfileNames.begin());
+}
+
+EngineClass actual_engine(EngineClass declared) {
+  static const bool inside_uml = read_trimmed("/proc/cpuinfo").find("User Mode Linux") != std::string::npos;
+  return inside_uml ? EngineClass::uml : declared;
+}
+
+Plan make_plan(const RunRequest& request) {
+  const Profile profile = parse_profile(request.profile);
+  const auto workloads = select_workloads(request.workloads);
+  const std::regex filter = compile_filter(request.filter);
+  Plan plan;
+  plan.seed = request.seed;
+  plan.blocks = request.blocks > 0 ? request.blocks : kProfileBlocks[static_cast<std::size_t>(profile)];
+  for (auto& variant : select_variants(request)) {
+    const Availability availability = variant.spec->probe(variant.options);
+    if (!availability.available) {
+      plan.skips.push_back({variant, availability.reason, availability.remedy});
+      continue;
+    }
+    PlannedVariant planned{variant, actual_engine(availability.engine), {}};
+    for (const auto* workload : workloads) {
+      if (workload->runs_on_null == variant.spec->capabilities.stores_layers) {
+        continue;  // real work needs a driver that stores; the harness' own cost is measured on null alone
+      }
+      for (auto& params : expand_params(*workload, profile)) {
+        PlannedCase planned_case{workload, std::move(params)};
+        if (std::regex_search(planned_case.name(variant), filter)) {
+          planned.cases.push_back(std::move(planned_case));
+        }
+      }
+    }
+    if (!planned.cases.empty()) {
+      plan.variants.push_back(std::move(planned));
+    }
+  }
+  return plan;
+}
+
+}  // namespace sbench

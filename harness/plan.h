@@ -1,0 +1,69 @@
+// plan.h: what a run will do, decided before anything is touched.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "harness/variant.h"
+#include "workloads/workload.h"
+
+namespace sbench {
+
+/// What the user asked `sbench run` for; kept in the result so that --resume can ask again.
+struct RunRequest {
+  std::vector<std::string> drivers;       ///< variants as typed; empty with all = every driver
+  bool all = false;
+  std::vector<std::string> workloads;     ///< families or workloads; empty: all
+  std::string filter;                     ///< regular expression over case names
+  std::string profile = "quick";
+  std::vector<std::string> storage_opts;
+  std::string device;                     ///< empty: embedded loop image
+  std::string image_dir = "/var/tmp";
+  std::string image_size = "8G";
+  int blocks = 0;                         ///< 0: the profile's own number
+  std::uint64_t budget_s = 0;             ///< 0: none
+  std::uint64_t seed = 0;
+  std::string kind = "manual";            ///< "nightly" and the like, for history
+};
+
+struct PlannedCase {
+  const WorkloadSpec* workload = nullptr;
+  Params params;
+  /// workload/driver/param:value/…
+  [[nodiscard]] std::string name(const Variant& variant) const;
+};
+
+/// A driver that was asked for and cannot run here.
+struct PlannedSkip {
+  Variant variant;
+  std::string reason;
+  std::string remedy;
+};
+
+struct PlannedVariant {
+  Variant variant;
+  EngineClass engine = EngineClass::kernel;
+  std::vector<PlannedCase> cases;
+};
+
+struct Plan {
+  std::vector<PlannedVariant> variants;  ///< in the order asked for; the control first
+  std::vector<PlannedSkip> skips;
+  int blocks = 0;
+  std::uint64_t seed = 0;
+  [[nodiscard]] std::size_t samples() const;
+};
+
+/// Expands the request: adds the `native` control and `null` for the harness'
+/// own overhead, probes every driver, builds the cases. Throws UsageError for
+/// unknown drivers, options, workloads, profiles and bad expressions.
+[[nodiscard]] Plan make_plan(const RunRequest& request);
+
+[[nodiscard]] Profile parse_profile(const std::string& name);
+
+/// The engine class of work done here: kernel, or uml inside user-mode Linux.
+[[nodiscard]] EngineClass actual_engine(EngineClass declared);
+
+}  // namespace sbench

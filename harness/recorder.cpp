@@ -1,0 +1,220 @@
+#include "harness/recorder.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <sstream>
+
+#include "drivers/base/file.h"
+
+namespace sbench {
+
+using nlohmann::json;
+
+namespace {
+
+json histogram_json(const Histogram& histogram) {
+  json counts = json::array();
+  for (const auto& [bucket, count] : histogram.sparse()) {
+    counts.push_back({bucket, count});
+  }
+  return {{"unit", "ns"},
+          {"kind", "service"},
+          {"load", "closed"},
+          {"count", histogram.count()},
+          {"min", histogram.min()},
+          {"max", histogram.max()},
+          {"sum", histogram.sum()},
+          {"buckets", {{"sub_bits", Histogram::kSubBits}, {"counts", counts}}}};
+}
+
+json metrics_json(const Sample& sample) {
+  json metrics = {
+      {"bytes_app_written", sample.bytes_app_written},
+      {"bytes_app_read", sample.bytes_app_read},
+      {"bytes_dev_written", sample.device.bytes_written},
+      {"bytes_dev_read", sample.device.bytes_read},
+      {"dev_writes", sample.device.writes},
+      {"dev_reads", sample.device.reads},
+      {"dev_flushes", sample.device.flushes},
+      {"bytes_dev_discarded", sample.device.bytes_discarded},
+      {"dev_busy_s", static_cast<double>(sample.device.busy_ms) * 1e-3},
+      {"cpu_user_s", sample.process.cpu_user_s},
+      {"cpu_sys_s", sample.process.cpu_sys_s},
+      {"major_faults", sample.process.major_faults},
+      {"minor_faults", sample.process.minor_faults},
+      {"ctx_switches", sample.process.ctx_switches},
+      {"space_bytes", sample.space_bytes},
+      {"inodes", sample.inodes},
+      {"page_cache_bytes", sample.page_cache_bytes},
+  };
+  for (const auto& [name, value] : sample.metrics) {
+    metrics[name] = value;
+  }
+  return metrics;
+}
+
+}  // namespace
+
+json sample_entry(const Sample& sample, const PlannedVariant& variant, const PlannedCase& planned, int block,
+                  int order, double shell_real_s) {
+  json params = json::object();
+  for (const auto& [name, value] : planned.params.items()) {
+    params[name] = value;
+  }
+  json phases = json::object();
+  for (const auto& [name, phase] : sample.phases) {
+    phases[name] = {{"seconds", phase.seconds}, {"count", phase.count}, {"timed", phase.timed}};
+  }
+  json latency = json::object();
+  for (const auto& [name, histogram] : sample.latencies) {
+    latency[name] = histogram_json(histogram);
+  }
+  const std::string name = planned.name(variant.variant);
+  return {{"name", name},
+          {"run_name", name},
+          {"run_type", "iteration"},
+          {"repetition_index", block},
+          {"threads", 1},
+          {"iterations", 1},
+          {"real_time", shell_real_s * 1e3},
+          {"cpu_time", (sample.process.cpu_user_s + sample.process.cpu_sys_s) * 1e3},
+          {"time_unit", "ms"},
+          {"label", fmt::format("{},{}", planned.workload->cache, planned.workload->durability)},
+          {"sbench",
+           {{"block", block},
+            {"order", order},
+            {"started", utc_now()},
+            {"workload", planned.workload->name},
+            {"driver", variant.variant.slug},
+            {"engine", to_string(variant.engine)},
+            {"params", params},
+            {"phases", phases},
+            {"latency", latency},
+            {"metrics", metrics_json(sample)},
+            {"flags", sample.flags}}}};
+}
+
+Result<std::unique_ptr<Recorder>> Recorder::create(const std::filesystem::path& directory, json header) {
+  SBENCH_TRY(make_directories(directory));
+  std::unique_ptr<Recorder> recorder(new Recorder(directory));
+  const auto lines_path = directory / "run.jsonl";
+  if (std::filesystem::exists(lines_path) || std::filesystem::exists(recorder->result_path())) {
+    return plain_error(EEXIST, "{} already holds a result; name another --output, or take it up with --resume {}",
+                       directory.string(), directory.string());
+  }
+  SBENCH_TRY_SET(recorder->lines_, open_file(lines_path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND));
+  SBENCH_TRY(recorder->append("header", header));
+  recorder->header_ = std::move(header);
+  return recorder;
+}
+
+Result<std::unique_ptr<Recorder>> Recorder::resume(const std::filesystem::path& directory) {
+  std::unique_ptr<Recorder> recorder(new Recorder(directory));
+  const auto lines_path = directory / "run.jsonl";
+  auto text = read_text(lines_path);
+  if (!text.ok()) {
+    return plain_error(ENOENT, "{} holds no interrupted run (no readable run.jsonl); start one with --output",
+                       directory.string());
+  }
+  std::istringstream lines(*text);
+  std::string line;
+  off_t good_bytes = 0;
+  while (std::getline(lines, line) && !lines.eof()) {
+    const json record = json::parse(line, nullptr, false);
+    if (record.is_discarded() || !record.contains("type") || !record.contains("value")) {
+      return plain_error(EINVAL, "{} is damaged after {} bytes; start a new run with another --output",
+                         lines_path.string(), good_bytes);
+    }
+    recorder->take(record["type"].get<std::string>(), record["value"]);
+    good_bytes += static_cast<off_t>(line.size() + 1);
+  }
+  if (recorder->header_.is_null()) {
+    return plain_error(EINVAL, "{} has no header; start a new run with another --output", lines_path.string());
+  }
+  SBENCH_TRY_SET(recorder->lines_, open_file(lines_path, O_WRONLY | O_APPEND));
+  if (::ftruncate(recorder->lines_.get(), good_bytes) != 0) {  // drops a torn last line
+    return errno_error("cannot truncate {}", lines_path.string());
+  }
+  return recorder;
+}
+
+Recorder::~Recorder() = default;
+
+void Recorder::take(const std::string& type, const json& value) {
+  if (type == "header") {
+    header_ = value;
+  } else if (type == "sample") {
+    done_.emplace(value.at("name").get<std::string>(), value.at("sbench").at("block").get<int>());
+    benchmarks_.push_back(value);
+  } else if (type == "failure") {
+    failures_.push_back(value);
+  } else if (type == "driver") {
+    drivers_[value.at("slug").get<std::string>()] = value;
+  }
+}
+
+bool Recorder::has_sample(const std::string& case_name, int block) const { return done_.contains({case_name, block}); }
+
+Status Recorder::append(const char* type, const json& value) {
+  const std::string line = json{{"type", type}, {"value", value}}.dump() + "\n";
+  return write_all(lines_.get(), line, (directory_ / "run.jsonl").string());
+}
+
+Status Recorder::add_sample(json entry) {
+  SBENCH_TRY(append("sample", entry));
+  take("sample", entry);
+  return {};
+}
+
+Status Recorder::add_failure(json failure) {
+  SBENCH_TRY(append("failure", failure));
+  take("failure", failure);
+  return {};
+}
+
+Status Recorder::add_driver(const std::string& slug, json facts) {
+  facts["slug"] = slug;
+  SBENCH_TRY(append("driver", facts));
+  take("driver", facts);
+  return {};
+}
+
+Status Recorder::assemble(int blocks_done, bool complete) {
+  json document;
+  document["context"] = header_.at("context");
+  json body = header_.at("sbench");
+  body["blocks_done"] = blocks_done;
+  body["complete"] = complete;
+  body["failures"] = failures_;
+  for (auto& driver : body["drivers"]) {
+    const auto facts = drivers_.find(driver.at("slug").get<std::string>());
+    if (facts != drivers_.end()) {
+      driver.update(facts->second);
+    }
+  }
+  std::map<std::string, int> families;
+  std::map<std::string, int> repetitions;
+  for (const auto& entry : benchmarks_) {
+    ++repetitions[entry.at("name").get<std::string>()];
+  }
+  json benchmarks = benchmarks_;
+  body["series"] = json::array();
+  const json& identity = body.at("environment").at("identity");
+  for (auto& entry : benchmarks) {
+    const std::string name = entry.at("name").get<std::string>();
+    const auto [family, first] = families.emplace(name, static_cast<int>(families.size()));
+    entry["family_index"] = family->second;
+    entry["per_family_instance_index"] = 0;
+    entry["repetitions"] = repetitions.at(name);
+    if (first) {
+      body["series"].push_back(
+          {{"key", series_key(identity, name)}, {"name", name}, {"machine", identity.at("machine")}});
+    }
+  }
+  document["benchmarks"] = std::move(benchmarks);
+  document["sbench"] = std::move(body);
+  return write_text_atomic(result_path(), document.dump(1) + "\n");
+}
+
+}  // namespace sbench

@@ -1,0 +1,44 @@
+#include "harness/reports.h"
+
+#include <cstdlib>
+#include <filesystem>
+
+namespace sbench {
+namespace {
+
+/// The folder that holds the `reports` package: the source tree, or share/sbench of an installation.
+std::filesystem::path package_parent() {
+  std::error_code error;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
+  const auto installed = program.parent_path().parent_path() / "share/sbench";
+  return !error && std::filesystem::exists(installed / "reports") ? installed
+                                                                  : std::filesystem::path(SBENCH_SOURCE_DIR);
+}
+
+/// An interpreter that can import numpy: a bare python3 earlier in PATH may lack it.
+std::string find_python() {
+  const char* chosen = std::getenv("SBENCH_PYTHON");
+  for (const std::string& candidate : {std::string(chosen != nullptr ? chosen : ""), std::string("/usr/bin/python3"),
+                                       std::string("python3")}) {
+    if (!candidate.empty() && run_checked({candidate, "-c", "import numpy"}).ok()) {
+      return candidate;
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments) {
+  const std::string python = find_python();
+  if (python.empty()) {
+    return plain_error(ENOENT, "cannot draw reports: no python3 with numpy; install python3-numpy and "
+                               "python3-matplotlib, or name an interpreter in SBENCH_PYTHON");
+  }
+  std::vector<std::string> argv = {"env", "PYTHONPATH=" + package_parent().string(), "PYTHONDONTWRITEBYTECODE=1",
+                                   python, "-m", "reports"};
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  return run_program(argv);
+}
+
+}  // namespace sbench

@@ -1,0 +1,233 @@
+#include "harness/runner.h"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <csignal>
+#include <numeric>
+#include <set>
+
+#include "drivers/base/units.h"
+#include "harness/semantic_check.h"
+#include "harness/timing_shell.h"
+
+namespace sbench {
+namespace {
+
+using nlohmann::json;
+
+volatile std::sig_atomic_t stop_signal = 0;
+
+/// Turns the first SIGINT or SIGTERM into a request to stop between cases; a second one kills.
+class StopOnSignal {
+ public:
+  StopOnSignal() {
+    stop_signal = 0;
+    struct sigaction action {};
+    action.sa_handler = [](int number) { stop_signal = number; };
+    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    ::sigaction(SIGINT, &action, &before_int_);
+    ::sigaction(SIGTERM, &action, &before_term_);
+  }
+  ~StopOnSignal() {
+    ::sigaction(SIGINT, &before_int_, nullptr);
+    ::sigaction(SIGTERM, &before_term_, nullptr);
+  }
+  StopOnSignal(const StopOnSignal&) = delete;
+  StopOnSignal& operator=(const StopOnSignal&) = delete;
+
+ private:
+  struct sigaction before_int_ {};
+  struct sigaction before_term_ {};
+};
+
+double seconds_since(std::uint64_t start_ns) { return static_cast<double>(Case::clock_ns() - start_ns) * 1e-9; }
+
+/// One run of a plan; keeps what its parts share.
+class Runner {
+ public:
+  Runner(const Plan& plan, std::uint64_t budget_s, Device& device, Session& session, Recorder& recorder,
+         Progress& progress)
+      : plan_(plan),
+        budget_s_(budget_s),
+        device_(device),
+        session_(session),
+        recorder_(recorder),
+        progress_(progress) {}
+
+  Result<RunOutcome> run();
+
+ private:
+  /// All cases of one driver in one block, on a store formatted for them.
+  [[nodiscard]] Status take_turn(int block, const PlannedVariant& planned, int& order);
+  [[nodiscard]] Status check_semantics(const PlannedVariant& planned);
+  [[nodiscard]] Result<std::unique_ptr<Store>> fresh_store(const PlannedVariant& planned);
+  [[nodiscard]] Status take_sample(Store& store, int block, const PlannedVariant& planned, const PlannedCase& each,
+                                   int order, unsigned serial);
+  [[nodiscard]] Status fail(const std::string& cell, int block, const std::string& phase, const Error& error);
+  [[nodiscard]] std::vector<const PlannedCase*> missing_cases(int block, const PlannedVariant& planned) const;
+  [[nodiscard]] bool over_budget(const PlannedVariant& planned) const;
+
+  const Plan& plan_;
+  std::uint64_t budget_s_;
+  Device& device_;
+  Session& session_;
+  Recorder& recorder_;
+  Progress& progress_;
+  std::uint64_t start_ns_ = Case::clock_ns();
+  std::map<std::string, double> turn_cost_s_;
+  std::set<std::string> checked_;
+  std::set<std::string> broken_;
+  unsigned roots_ = 0;
+};
+
+std::vector<const PlannedCase*> Runner::missing_cases(int block, const PlannedVariant& planned) const {
+  std::vector<const PlannedCase*> missing;
+  for (const auto& each : planned.cases) {
+    if (recorder_.has_sample(each.name(planned.variant), block)) {
+      progress_.sample_kept();
+    } else {
+      missing.push_back(&each);
+    }
+  }
+  Rng rng(plan_.seed, fmt::format("cases/{}/{}", block, planned.variant.slug));
+  rng.shuffle(missing);
+  return missing;
+}
+
+bool Runner::over_budget(const PlannedVariant& planned) const {
+  const auto cost = turn_cost_s_.find(planned.variant.slug);
+  const double expected_s = cost == turn_cost_s_.end() ? 0 : cost->second;
+  return budget_s_ > 0 && seconds_since(start_ns_) + expected_s > static_cast<double>(budget_s_);
+}
+
+Status Runner::fail(const std::string& cell, int block, const std::string& phase, const Error& error) {
+  progress_.message(fmt::format("FAILED {} ({}): {}", cell, phase, error.what));
+  return recorder_.add_failure(
+      {{"cell", cell}, {"block", block}, {"phase", phase}, {"errno", error.code}, {"detail", error.what}});
+}
+
+Result<std::unique_ptr<Store>> Runner::fresh_store(const PlannedVariant& planned) {
+  SBENCH_TRY(device_.discard_all());
+  SBENCH_TRY(planned.variant.spec->format(device_, planned.variant.options));
+  SBENCH_TRY_SET(const auto root, session_.make_root(fmt::format("{}-{}", planned.variant.slug, ++roots_)));
+  return Store::open(device_, planned.variant, root);
+}
+
+Status Runner::check_semantics(const PlannedVariant& planned) {
+  const std::string& slug = planned.variant.slug;
+  if (!planned.variant.spec->capabilities.stores_layers || !checked_.insert(slug).second) {
+    return {};
+  }
+  SBENCH_TRY_SET(const auto store, fresh_store(planned));
+  SBENCH_TRY_SET(const auto differences, semantic_check(store->driver(), plan_.seed));
+  json facts = {{"semantic_check", differences.empty() ? "passed" : "failed"}, {"differences", differences}};
+  facts["status"] = json::array();
+  for (const auto& [name, value] : store->driver().status()) {
+    facts["status"].push_back({name, value});
+  }
+  SBENCH_TRY(recorder_.add_driver(slug, facts));
+  if (!differences.empty()) {
+    broken_.insert(slug);
+    progress_.message(fmt::format("{} failed the semantic check and is not timed: {}", slug, differences.front()));
+  }
+  return {};
+}
+
+Status Runner::take_sample(Store& store, int block, const PlannedVariant& planned, const PlannedCase& each, int order,
+                           unsigned serial) {
+  const std::string name = each.name(planned.variant);
+  const std::uint64_t sample_start_ns = Case::clock_ns();
+  LiveCase live(store, each.params, plan_.seed, serial);
+  Status status = live.begin();
+  double shell_real_s = 0;
+  if (status.ok()) {
+    const auto timing = time_once(name, [&](double& real_s) {
+      Status ran = each.workload->run(live);
+      real_s = live.sample().real_s;
+      return ran;
+    });
+    status = timing.ok() ? live.end() : Status(timing.error());
+    shell_real_s = timing.ok() ? timing->real_s : 0;
+  }
+  if (status.ok()) {
+    SBENCH_TRY(recorder_.add_sample(sample_entry(live.sample(), planned, each, block, order, shell_real_s)));
+  } else {
+    SBENCH_TRY(fail(name, block, "run", status.error()));
+  }
+  progress_.sample_done(block, name, shell_real_s, seconds_since(sample_start_ns), !status.ok());
+  return {};
+}
+
+Status Runner::take_turn(int block, const PlannedVariant& planned, int& order) {
+  const auto cases = missing_cases(block, planned);
+  if (cases.empty()) {
+    return {};
+  }
+  const std::uint64_t turn_start_ns = Case::clock_ns();
+  const std::string& slug = planned.variant.slug;
+  const Status checked = check_semantics(planned);
+  if (!checked.ok()) {
+    broken_.insert(slug);
+    return fail(slug, block, "semantic check", checked.error());
+  }
+  if (broken_.contains(slug)) {
+    return {};
+  }
+  auto store = fresh_store(planned);
+  if (!store.ok()) {
+    return fail(slug, block, "format", store.error());
+  }
+  unsigned serial = 0;
+  for (const auto* each : cases) {
+    if (stop_signal != 0) {
+      break;
+    }
+    SBENCH_TRY(take_sample(**store, block, planned, *each, order++, ++serial));
+  }
+  store->reset();
+  turn_cost_s_[slug] = seconds_since(turn_start_ns);
+  return {};
+}
+
+Result<RunOutcome> Runner::run() {
+  const StopOnSignal stop_on_signal;
+  RunOutcome outcome;
+  bool out_of_time = false;
+  for (int block = 0; block < plan_.blocks && stop_signal == 0 && !out_of_time; ++block) {
+    std::vector<std::size_t> turns(plan_.variants.size());
+    std::iota(turns.begin(), turns.end(), 0);
+    Rng rng(plan_.seed, fmt::format("order/{}", block));
+    rng.shuffle(turns);
+    int order = 0;
+    for (const std::size_t turn : turns) {
+      const PlannedVariant& planned = plan_.variants[turn];
+      out_of_time = over_budget(planned);
+      if (stop_signal != 0 || out_of_time) {
+        break;
+      }
+      SBENCH_TRY(take_turn(block, planned, order));
+      SBENCH_TRY(recorder_.assemble(block, false));
+    }
+    if (stop_signal == 0 && !out_of_time) {
+      outcome.blocks_done = block + 1;
+    }
+  }
+  outcome.signal = stop_signal;
+  outcome.complete = outcome.blocks_done == plan_.blocks;
+  if (out_of_time) {
+    progress_.message(fmt::format("budget of {} used up after {} of {} blocks; finish with --resume",
+                                  human_duration(static_cast<double>(budget_s_)), outcome.blocks_done, plan_.blocks));
+  }
+  SBENCH_TRY(recorder_.assemble(outcome.blocks_done, outcome.complete));
+  return outcome;
+}
+
+}  // namespace
+
+Result<RunOutcome> carry_out(const Plan& plan, std::uint64_t budget_s, Device& device, Session& session,
+                             Recorder& recorder, Progress& progress) {
+  return Runner(plan, budget_s, device, session, recorder, progress).run();
+}
+
+}  // namespace sbench

@@ -1,0 +1,33 @@
+// session.h: the private place a run works in, so that a SIGKILL at any moment leaves nothing.
+//
+// Entering moves this process into a mount namespace of its own and covers
+// /run/sbench there with a private tmpfs. All mounts, and the auto-clearing loop
+// devices below them, go away with the last process inside: this one, and
+// children that die with it. What the kernel would keep all the same stands in
+// the journal (journal.h).
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "drivers/base/result.h"
+
+namespace sbench {
+
+class Session {
+ public:
+  /// Call once, from the main thread, before other threads exist. EPERM without CAP_SYS_ADMIN.
+  [[nodiscard]] static Result<std::unique_ptr<Session>> enter();
+  ~Session();
+
+  /// An empty directory of the private tmpfs for a driver's mounts.
+  [[nodiscard]] Result<std::filesystem::path> make_root(const std::string& name);
+
+ private:
+  Session() = default;
+};
+
+/// /run/sbench: mount roots of sessions, and the journal.
+[[nodiscard]] std::filesystem::path runtime_directory();
+
+}  // namespace sbench
