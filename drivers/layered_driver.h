@@ -15,6 +15,8 @@ namespace sbench {
 
 class LayeredDriver : public Driver {
  public:
+  /// A bug while a Mount of this driver is alive (detached and adopted ones aside).
+  ~LayeredDriver() override;
   Status prepare(const LayerId& key, const ParentId& parent) final;
   Status commit(const LayerId& name, const LayerId& key) final;
   Status remove(const LayerId& id) final;
@@ -27,6 +29,11 @@ class LayeredDriver : public Driver {
  protected:
   explicit LayeredDriver(LayerTable table) : table_(std::move(table)) {}
   [[nodiscard]] const LayerTable& table() const { return table_; }
+  /// Whether a tree of this layer is shown now, by this process or (detached) after it.
+  [[nodiscard]] bool is_mounted(const LayerId& id) const { return mounted_.contains(id); }
+  /// For destructors, before what the mounts stand on goes away: takes down mounts
+  /// whose release failed, lazily. True when detached ones stay behind.
+  [[nodiscard]] bool settle_mounts();
 
   /// A tree that is visible now. `adopted`: it was mounted before this process came.
   struct Shown {
@@ -50,10 +57,13 @@ class LayeredDriver : public Driver {
 
   struct Reference {
     std::filesystem::path path;
-    int count = 0;
+    int count = 0;          ///< Mount objects alive
     bool adopted = false;
+    bool detached = false;  ///< a Mount was detached: the tree outlives this object
   };
+  class Hold;
   [[nodiscard]] Status drop_reference(const LayerId& id);
+  void leave_reference(const LayerId& id);
 
   LayerTable table_;
   std::map<LayerId, Reference> mounted_;

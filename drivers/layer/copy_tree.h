@@ -19,6 +19,7 @@ struct CopyStats {
 
 enum class CopyMode {
   copy,       ///< files get their own data (cloned where the file system can)
+  copy_data,  ///< as copy, but every byte is moved: no FICLONE, no block shared (the native driver)
   hard_link,  ///< files become hard links; only directories are new (the legacy overlay driver)
 };
 

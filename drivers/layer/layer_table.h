@@ -1,7 +1,10 @@
 // layer_table.h: which layers a store holds, their kinds and parents, kept on disk.
 //
-// One small text file a layer below a directory: "active\nPARENT\n" or
-// "committed\nPARENT\n" (an empty line for no parent), replaced by rename.
+// One symbolic link a layer: `active/ID` or `committed/ID` below the table's
+// directory, pointing at the parent's id, or at "-" for none. Links, because
+// making and renaming one is a single journalled step on every file system:
+// a commit is one rename, a killed process leaves no half-written row, and no
+// fsync is needed before the store's own sync(). `ls -l` shows the table.
 // It knows ids, not content; drivers keep the content.
 #pragma once
 
@@ -23,12 +26,16 @@ class LayerTable {
   };
 
   /// Reads the table below `directory`, making the directory when missing.
+  /// EUCLEAN when a row does not read as one, or a parent is missing.
   [[nodiscard]] static Result<LayerTable> open(std::filesystem::path directory);
+  /// An empty table that is kept nowhere.
+  [[nodiscard]] static LayerTable in_memory() { return {}; }
 
   /// EINVAL for a malformed id, EEXIST when taken, ENOENT / EINVAL for a missing / active parent.
   [[nodiscard]] Status check_new(const LayerId& id, const ParentId& parent) const;
   [[nodiscard]] Status add(const LayerId& id, const ParentId& parent);
-  /// Active `key` becomes committed `name`. EEXIST when `name` is taken by another layer.
+  /// Active `key` becomes committed `name`. ENOENT without `key`, EINVAL when it is
+  /// committed or `name` malformed, EEXIST when `name` is taken by another layer.
   [[nodiscard]] Status check_commit(const LayerId& name, const LayerId& key) const;
   [[nodiscard]] Status commit(const LayerId& name, const LayerId& key);
   /// ENOENT, or ENOTEMPTY while another layer has it as its parent.
@@ -37,12 +44,17 @@ class LayerTable {
 
   /// ENOENT naming the layer.
   [[nodiscard]] Result<Row> find(const LayerId& id) const;
+  [[nodiscard]] bool has_children(const LayerId& id) const;
   /// `id`'s ancestors, nearest first.
   [[nodiscard]] Result<std::vector<LayerId>> ancestors(const LayerId& id) const;
   [[nodiscard]] const std::map<LayerId, Row>& rows() const { return rows_; }
 
  private:
-  std::filesystem::path directory_;
+  LayerTable() = default;
+  [[nodiscard]] Status read_kind(Kind kind);
+  [[nodiscard]] std::filesystem::path link_of(const LayerId& id, Kind kind) const;
+
+  std::filesystem::path directory_;  ///< empty: in memory
   std::map<LayerId, Row> rows_;
 };
 

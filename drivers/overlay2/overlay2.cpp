@@ -1,11 +1,306 @@
+// overlay2.cpp: the overlay2 driver: one kernel overlay mount over up to 128 layer directories.
+//
+// On the backing file system:
+//   layers/ID/diff     what the layer changed, in overlayfs' own notation
+//   layers/ID/link     the layer's short name
+//   layers/ID/lower    "l/NAME:l/NAME": its ancestors, nearest first (children only)
+//   layers/ID/work, merged    overlayfs' work directory and the mount point (children only)
+//   l/NAME             -> ../layers/ID/diff; short, so that 128 of them fit in a page of mount options
+// A base layer needs no mount: its merged tree is its diff directory.
+//
+// volatile=on: overlayfs marks the work directory at mount and refuses to mount
+// it again. The mark is removed before each mount: the promise given up is the
+// one about a crash, and a benchmark's store is made afresh after a crash.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "drivers/backing/backed_driver.h"
+#include "drivers/backing/metadata.h"
+#include "drivers/backing/mount_point.h"
+#include "drivers/backing/overlay_mount.h"
+#include "drivers/base/file.h"
+#include "drivers/base/hash.h"
 #include "drivers/driver.h"
+#include "drivers/layer/copy_tree.h"
+#include "drivers/layer/upper_diff.h"
 
 namespace sbench {
 
+namespace {
+
+constexpr int kLowersMax = 128;
+constexpr std::size_t kLinkChars = 26;
+constexpr int kUnmountPatience_ms = 1000;
+
+/// A short name for a layer; distinct for distinct ids (104 bits of a hash).
+std::string link_name(const LayerId& id) {
+  std::string name = sha256_hex(id).substr(0, kLinkChars);
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](char c) { return c >= 'a' ? static_cast<char>(c - 'a' + 'A') : c; });
+  return name;
+}
+
+/// redirect_dir=auto follows metacopy, which cannot work without it.
+std::string redirect_dir_of(const Options& options) {
+  const auto& value = options.at("redirect_dir");
+  return value != "auto" ? value : options.at("metacopy") == "on" ? "on" : "off";
+}
+
+Status check_options(const Options& options) {
+  if (options.at("metacopy") == "on" && redirect_dir_of(options) != "on") {
+    return plain_error(EINVAL, "overlay2: metacopy=on needs redirect_dir=on, not {}: leave redirect_dir out or set it to on",
+                       redirect_dir_of(options));
+  }
+  return {};
+}
+
+std::string features_of(const Options& options) {
+  return fmt::format("index={},metacopy={},redirect_dir={}", options.at("index"), options.at("metacopy"),
+                     redirect_dir_of(options));
+}
+
+Capabilities capabilities_of(const Options& options) {
+  Capabilities capabilities;
+  capabilities.native_diff = options.at("metacopy") == "off" && redirect_dir_of(options) != "on";
+  capabilities.copies_whole_file = parse_backing(options) == BackingType::ext4;
+  capabilities.shares_page_cache = true;
+  capabilities.depth_layers_max = kLowersMax;
+  return capabilities;
+}
+
+Status write_small_file(const std::filesystem::path& path, const std::string& text) {
+  SBENCH_TRY_SET(const Fd fd, open_file(path, O_WRONLY | O_CREAT | O_TRUNC));
+  return write_all(fd.get(), text, path.string());
+}
+
+Status make_directory(const std::filesystem::path& path, mode_t mode) {
+  if (::mkdir(path.c_str(), mode) != 0) {
+    return errno_error("cannot make {}", path.string());
+  }
+  return {};
+}
+
+class Overlay2Driver final : public BackedDriver {
+ public:
+  static Result<std::unique_ptr<Driver>> open(Device& device, const Options& options,
+                                              const std::filesystem::path& root) {
+    SBENCH_TRY(check_options(options));
+    SBENCH_TRY_SET(auto backing, Backing::mount(device, parse_backing(options), root));
+    SBENCH_TRY_SET(auto store, open_store(std::move(backing), describe_maker("overlay2", options, "volatile")));
+    SBENCH_TRY(make_directories(root / "layers"));
+    SBENCH_TRY(make_directories(root / "l"));
+    return std::unique_ptr<Driver>(new Overlay2Driver(std::move(store), options));
+  }
+
+  Status diff(const LayerId& id, const ParentId& parent, ByteSink& tar) override {
+    SBENCH_TRY_SET(const bool native, reads_alone(id, parent));
+    return native ? write_upper(diff_of(id), WhiteoutStyle::overlay, tar) : BackedDriver::diff(id, parent, tar);
+  }
+
+  Result<std::vector<Change>> changes(const LayerId& id, const ParentId& parent) override {
+    SBENCH_TRY_SET(const bool native, reads_alone(id, parent));
+    if (!native) {
+      return BackedDriver::changes(id, parent);
+    }
+    std::vector<std::filesystem::path> lowers;
+    SBENCH_TRY_SET(const auto ancestors, table().ancestors(id));
+    for (const auto& ancestor : ancestors) {
+      lowers.push_back(diff_of(ancestor));
+    }
+    return upper_changes(diff_of(id), WhiteoutStyle::overlay, lowers);
+  }
+
+  Result<Usage> usage(const LayerId& id) override {
+    SBENCH_TRY(table().find(id));
+    SBENCH_TRY_SET(const auto measured, measure_tree(diff_of(id)));
+    return Usage{measured.bytes_allocated, measured.inodes};
+  }
+
+  std::vector<std::pair<std::string, std::string>> status() override {
+    auto rows = BackedDriver::status();
+    rows.emplace_back("Supports d_type", "true");  // every backing is made with it
+    rows.emplace_back("Native Overlay Diff", capabilities().native_diff ? "true" : "false");
+    rows.emplace_back("userxattr", "false");
+    rows.emplace_back("Overlay Mount Options", "noatime," + features_of(options_) + volatile_suffix());
+    rows.emplace_back("Lower Layers Max", std::to_string(kLowersMax));
+    return rows;
+  }
+
+  Capabilities capabilities() const override { return capabilities_of(options_); }
+
+ private:
+  Overlay2Driver(Store store, Options options) : BackedDriver(std::move(store)), options_(std::move(options)) {}
+
+  std::filesystem::path layer_of(const LayerId& id) const { return root() / "layers" / id; }
+  std::filesystem::path diff_of(const LayerId& id) const { return layer_of(id) / "diff"; }
+  std::filesystem::path link_of(const LayerId& id) const { return root() / "l" / link_name(id); }
+  std::string volatile_suffix() const { return options_.at("volatile") == "on" ? ",volatile" : ""; }
+
+  /// Whether the diff directory alone says what `id` changed relative to `parent`.
+  Result<bool> reads_alone(const LayerId& id, const ParentId& parent) const {
+    SBENCH_TRY_SET(const auto row, table().find(id));
+    if (parent) {
+      SBENCH_TRY(table().find(*parent));
+    }
+    return row.parent == parent && capabilities().native_diff;
+  }
+
+  Status make_link(const LayerId& id) const {
+    const auto target = std::filesystem::path("..") / "layers" / id / "diff";
+    if (::symlink(target.c_str(), link_of(id).c_str()) != 0) {
+      return errno_error("cannot make {}", link_of(id).string());
+    }
+    return write_small_file(layer_of(id) / "link", link_name(id));
+  }
+
+  /// The `lower` file's text: what a child of `parent` is stacked on.
+  Result<std::string> lowers_of_child(const LayerId& parent) const {
+    SBENCH_TRY_SET(const auto row, table().find(parent));
+    std::string lowers = "l/" + link_name(parent);
+    if (row.parent) {
+      SBENCH_TRY_SET(const auto above, read_text(layer_of(parent) / "lower"));
+      lowers += ":" + above;
+    }
+    return lowers;
+  }
+
+  Status create_layer(const LayerId& key, const ParentId& parent) override {
+    std::string lowers;
+    if (parent) {
+      SBENCH_TRY_SET(lowers, lowers_of_child(*parent));
+      if (std::count(lowers.begin(), lowers.end(), ':') + 1 > kLowersMax) {
+        return plain_error(EINVAL, "overlay2 stacks at most {} layers below a new one; {} has {} already", kLowersMax,
+                           *parent, kLowersMax);
+      }
+    }
+    SBENCH_TRY(delete_layer(key));  // what a killed process may have left
+    SBENCH_TRY(make_directory(layer_of(key), 0710));
+    SBENCH_TRY(make_directory(diff_of(key), 0755));
+    SBENCH_TRY(make_link(key));
+    if (!parent) {
+      return {};
+    }
+    SBENCH_TRY(write_small_file(layer_of(key) / "lower", lowers));
+    SBENCH_TRY(make_directory(layer_of(key) / "work", 0700));
+    SBENCH_TRY(make_directory(layer_of(key) / "merged", 0700));
+    return copy_directory_metadata(diff_of(*parent), diff_of(key));
+  }
+
+  Status commit_layer(const LayerId& name, const LayerId& key) override {
+    SBENCH_TRY(check_not_shown(key));
+    SBENCH_TRY(remove_tree(layer_of(key) / "work"));  // its index would add to link counts
+    if (name == key) {
+      return {};
+    }
+    SBENCH_TRY(delete_layer(name));  // what a killed process may have left
+    if (::rename(layer_of(key).c_str(), layer_of(name).c_str()) != 0) {
+      return errno_error("cannot rename {}", layer_of(key).string());
+    }
+    SBENCH_TRY(remove_tree(link_of(key)));
+    return make_link(name);
+  }
+
+  Status delete_layer(const LayerId& id) override {
+    SBENCH_TRY(check_not_shown(id));
+    SBENCH_TRY(remove_tree(link_of(id)));
+    return remove_tree(layer_of(id));
+  }
+
+  /// EBUSY while another process, or a detached Mount, shows the layer.
+  Status check_not_shown(const LayerId& id) const {
+    if (is_mount_point(layer_of(id) / "merged")) {
+      return plain_error(EBUSY, "layer {} is mounted on {}", id, (layer_of(id) / "merged").string());
+    }
+    return {};
+  }
+
+  Result<Shown> show_layer(const LayerId& id) override {
+    SBENCH_TRY_SET(const auto row, table().find(id));
+    if (!row.parent) {
+      return Shown{diff_of(id), backing().adopted()};
+    }
+    const auto merged = layer_of(id) / "merged";
+    if (is_mount_point(merged)) {
+      return Shown{merged, true};
+    }
+    const std::string layer = "layers/" + id;
+    OverlayMount overlay{root(), {}, {}, {}, layer + "/merged", features_of(options_)};
+    SBENCH_TRY_SET(overlay.lowers, read_text(layer_of(id) / "lower"));
+    if (row.kind == LayerTable::Kind::committed) {
+      overlay.lowers = "l/" + link_name(id) + ":" + overlay.lowers;
+    } else {
+      overlay.upper = layer + "/diff";
+      overlay.work = layer + "/work";
+      if (options_.at("volatile") == "on") {
+        overlay.features += volatile_suffix();
+        SBENCH_TRY(remove_tree(layer_of(id) / "work" / "work" / "incompat"));
+      }
+    }
+    SBENCH_TRY(mount_overlay(overlay));
+    return Shown{merged, false};
+  }
+
+  Status hide_layer(const LayerId& id) override {
+    SBENCH_TRY_SET(const auto row, table().find(id));
+    return row.parent ? unmount(layer_of(id) / "merged", kUnmountPatience_ms) : Status();
+  }
+
+  Result<std::uint64_t> apply_layer_tar(const LayerId& key, ByteSource& tar) override {
+    SBENCH_TRY_SET(const auto row, table().find(key));
+    if (is_mounted(key) || !check_not_shown(key).ok()) {
+      return BackedDriver::apply_layer_tar(key, tar);  // an upper directory in use is overlayfs' own
+    }
+    return apply_layer(tar, diff_of(key), row.parent ? WhiteoutStyle::overlay : WhiteoutStyle::erase);
+  }
+
+  Options options_;
+};
+
+Availability probe_overlay2(const Options& options) {
+  if (const auto status = check_options(options); !status.ok()) {
+    return Availability::no(status.error().what, "change the options");
+  }
+  if (auto overlay = probe_overlay(); !overlay.available) {
+    return overlay;
+  }
+  for (const auto* feature : {"index", "metacopy", "redirect_dir"}) {
+    const bool wanted = (feature == std::string("redirect_dir") ? redirect_dir_of(options) : options.at(feature)) != "off";
+    const auto parameter = std::filesystem::path("/sys/module/overlay/parameters") / feature;
+    if (wanted && ::access(parameter.c_str(), F_OK) != 0) {
+      return Availability::no(fmt::format("this kernel's overlayfs has no {}", feature),
+                              fmt::format("use a newer kernel, or {}=off", feature));
+    }
+  }
+  return probe_backing(parse_backing(options));
+}
+
+}  // namespace
+
 DriverSpec overlay2_driver() {
+  const std::vector<std::string> on_off = {"off", "on"};
   DriverSpec spec;
   spec.name = "overlay2";
-  spec.probe = [](const Options&) { return Availability::no("placeholder", "placeholder"); };
+  spec.summary = "kernel overlayfs: layer directories, merged at mount; first write copies the file up";
+  spec.options = {
+      backing_option(),
+      {"metacopy", "off", "copy up metadata alone on chown, chmod, …", on_off},
+      {"redirect_dir", "auto", "let lower directories be renamed; auto: as metacopy", {"auto", "on", "off", "follow", "nofollow"}},
+      {"index", "off", "keep hard links together at copy-up", on_off},
+      {"volatile", "off", "no sync reaches the backing through the mount", on_off},
+  };
+  Options defaults;
+  for (const auto& option : spec.options) {
+    defaults[option.name] = option.default_value;
+  }
+  spec.capabilities = capabilities_of(defaults);
+  spec.probe = probe_overlay2;
+  spec.format = [](Device& device, const Options& options) -> Status {
+    SBENCH_TRY(check_options(options));
+    return Backing::format(device, parse_backing(options));
+  };
+  spec.open = Overlay2Driver::open;
   return spec;
 }
 

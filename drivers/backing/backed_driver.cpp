@@ -1,0 +1,38 @@
+#include "drivers/backing/backed_driver.h"
+
+#include <sys/statvfs.h>
+
+namespace sbench {
+
+Result<BackedDriver::Store> BackedDriver::open_store(Backing backing, const std::string& maker) {
+  SBENCH_TRY(backing.claim(maker));
+  SBENCH_TRY_SET(auto table, LayerTable::open(backing.root() / "table"));
+  return Store{std::move(backing), std::move(table)};
+}
+
+BackedDriver::~BackedDriver() {
+  if (settle_mounts()) {
+    backing_.keep();
+  }
+}
+
+Result<Usage> BackedDriver::store_usage() {
+  struct statvfs info {};
+  if (::statvfs(root().c_str(), &info) != 0) {
+    return errno_error("cannot read the space used on {}", root().string());
+  }
+  return Usage{(info.f_blocks - info.f_bfree) * info.f_frsize, info.f_files - info.f_ffree};
+}
+
+Status BackedDriver::sync() { return backing_.sync(); }
+
+std::vector<std::pair<std::string, std::string>> BackedDriver::status() {
+  return {
+      {"Backing Filesystem", to_string(backing_.type())},
+      {"Backing Mount Options", backing_.mount_options()},
+      {"Supports reflink", backing_.has_reflink() ? "true" : "false"},
+      {"Layers", std::to_string(table().rows().size())},
+  };
+}
+
+}  // namespace sbench

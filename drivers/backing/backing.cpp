@@ -1,0 +1,156 @@
+#include "drivers/backing/backing.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <array>
+#include <utility>
+
+#include "drivers/backing/mount_point.h"
+#include "drivers/base/file.h"
+#include "drivers/base/process.h"
+#include "drivers/base/units.h"
+
+namespace sbench {
+
+namespace {
+
+struct Maker {
+  BackingType type;
+  const char* name;
+  const char* package;
+  std::uint64_t size_bytes_min;
+  std::vector<std::string> command;
+};
+
+const Maker& maker_of(BackingType type) {
+  static const std::array<Maker, 3> makers = {{
+      {BackingType::ext4, "ext4", "e2fsprogs", 32 * kMiB,
+       {"mkfs.ext4", "-q", "-F", "-i", "8192", "-m", "0", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"}},
+      {BackingType::xfs, "xfs", "xfsprogs", 300 * kMiB, {"mkfs.xfs", "-q", "-f", "-K", "-m", "reflink=1"}},
+      {BackingType::btrfs, "btrfs", "btrfs-progs", 128 * kMiB, {"mkfs.btrfs", "-q", "-f", "-K"}},
+  }};
+  return makers[static_cast<std::size_t>(type)];
+}
+
+constexpr int kUnmountPatience_ms = 2000;
+
+}  // namespace
+
+const char* to_string(BackingType type) { return maker_of(type).name; }
+
+OptionSpec backing_option() {
+  return {"backing", "ext4", "file system the layers are kept on", {"ext4", "xfs", "btrfs"}};
+}
+
+BackingType parse_backing(const Options& options) {
+  const auto& name = options.at("backing");
+  for (const auto type : {BackingType::ext4, BackingType::xfs, BackingType::btrfs}) {
+    if (name == to_string(type)) {
+      return type;
+    }
+  }
+  SBENCH_CHECK(false && "complete_options() was not called");
+  return BackingType::ext4;
+}
+
+Availability probe_backing(BackingType type) {
+  const Maker& maker = maker_of(type);
+  if (!may_mount()) {
+    return Availability::no("mounting needs root (CAP_SYS_ADMIN)", "run sbench as root, or with --in uml");
+  }
+  if (find_program(maker.command.front()).empty()) {
+    return Availability::no(fmt::format("{} is not installed", maker.command.front()),
+                            fmt::format("install the package {}", maker.package));
+  }
+  if (!kernel_has_file_system(maker.name)) {
+    return Availability::no(fmt::format("the kernel has no {}", maker.name),
+                            fmt::format("use a kernel with {}, or load its module: modprobe {}", maker.name, maker.name));
+  }
+  return Availability::yes();
+}
+
+Status Backing::format(Device& device, BackingType type) {
+  const Maker& maker = maker_of(type);
+  if (device.size_bytes() < maker.size_bytes_min) {
+    return plain_error(ENOSPC, "{} is too small for {}: it has {}, at least {} are needed", device.path(), maker.name,
+                       human_size(static_cast<double>(device.size_bytes())), format_size(maker.size_bytes_min));
+  }
+  device.release_exclusive();
+  auto command = maker.command;
+  command.push_back(device.path());
+  SBENCH_TRY_SET([[maybe_unused]] const auto output, run_checked(command));
+  return {};
+}
+
+Result<Backing> Backing::mount(Device& device, BackingType type, const std::filesystem::path& root,
+                               const std::string& data) {
+  Backing backing;
+  backing.root_ = root;
+  backing.type_ = type;
+  backing.mount_options_ = data.empty() ? "noatime" : "noatime," + data;
+  if (is_mount_point(root)) {
+    const auto there = find_mount(root);
+    if (there && there->source == device.path() && there->type == to_string(type)) {
+      backing.adopted_ = true;
+      return backing;
+    }
+    return plain_error(EBUSY, "{} is in use: {} ({}) is mounted there, not {} ({})", root.string(),
+                       there ? there->source : "something", there ? there->type : "unknown", device.path(),
+                       to_string(type));
+  }
+  device.release_exclusive();
+  if (::mount(device.path().c_str(), root.c_str(), to_string(type), MS_NOATIME, data.c_str()) != 0) {
+    return errno_error("cannot mount {} as {} on {}{}", device.path(), to_string(type), root.string(),
+                       errno == EINVAL ? " (was it formatted for this driver and backing?)" : "");
+  }
+  backing.mounted_ = true;
+  return backing;
+}
+
+Backing::Backing(Backing&& other) noexcept
+    : root_(std::move(other.root_)),
+      type_(other.type_),
+      mount_options_(std::move(other.mount_options_)),
+      mounted_(std::exchange(other.mounted_, false)),
+      adopted_(other.adopted_) {}
+
+Backing::~Backing() {
+  if (mounted_ && !unmount(root_, kUnmountPatience_ms).ok()) {
+    ::umount2(root_.c_str(), MNT_DETACH);  // a stranger holds it: it goes when they let go
+  }
+}
+
+Status Backing::sync() const {
+  SBENCH_TRY_SET(const Fd fd, open_file(root_, O_RDONLY | O_DIRECTORY));
+  if (::syncfs(fd.get()) != 0) {
+    return errno_error("cannot sync {}", root_.string());
+  }
+  return {};
+}
+
+Status Backing::claim(const std::string& maker) const {
+  const auto file = root_ / "sbench-store";
+  const std::string found = read_trimmed(file);
+  if (found.empty()) {
+    return write_text_atomic(file, maker + "\n");
+  }
+  if (found != maker) {
+    return plain_error(EINVAL, "the store was made by '{}' and cannot be opened as '{}': use the same options", found,
+                       maker);
+  }
+  return {};
+}
+
+std::string describe_maker(const std::string& driver, const Options& options, const std::string& transient) {
+  std::string text = driver;
+  for (const auto& [name, value] : options) {
+    if (name != transient) {
+      text += fmt::format(" {}={}", name, value);
+    }
+  }
+  return text;
+}
+
+}  // namespace sbench

@@ -1,0 +1,102 @@
+#include "drivers/backing/mount_point.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <sstream>
+#include <thread>
+
+#include "drivers/base/fd.h"
+#include "drivers/base/file.h"
+
+namespace sbench {
+
+namespace {
+
+/// mountinfo writes blanks, tabs, newlines and backslashes as three octal digits.
+std::string unescape_octal(const std::string& text) {
+  std::string plain;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 3 < text.size()) {
+      plain.push_back(static_cast<char>(std::strtol(text.substr(i + 1, 3).c_str(), nullptr, 8)));
+      i += 3;
+    } else {
+      plain.push_back(text[i]);
+    }
+  }
+  return plain;
+}
+
+}  // namespace
+
+bool is_mount_point(const std::filesystem::path& path) {
+  struct statx info {};
+  return ::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_TYPE, &info) == 0 &&
+         (info.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+std::optional<MountedFileSystem> find_mount(const std::filesystem::path& path) {
+  const auto text = read_text("/proc/self/mountinfo");
+  if (!text.ok()) {
+    return std::nullopt;
+  }
+  std::error_code failure;
+  const std::string wanted = std::filesystem::canonical(path, failure).string();
+  std::optional<MountedFileSystem> found;
+  std::istringstream lines(*text);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream fields(line);
+    std::string skipped;
+    std::string target;
+    fields >> skipped >> skipped >> skipped >> skipped >> target;
+    if (unescape_octal(target) != wanted) {
+      continue;
+    }
+    while (fields >> skipped && skipped != "-") {  // optional fields end with a dash
+    }
+    MountedFileSystem mounted;
+    fields >> mounted.type >> mounted.source;
+    mounted.source = unescape_octal(mounted.source);
+    found = mounted;
+  }
+  return found;
+}
+
+Status unmount(const std::filesystem::path& path, int patience_ms) {
+  constexpr int kStep_ms = 5;
+  for (int waited_ms = 0;; waited_ms += kStep_ms) {
+    if (::umount2(path.c_str(), UMOUNT_NOFOLLOW) == 0) {
+      return {};
+    }
+    if (errno != EBUSY || waited_ms >= patience_ms) {
+      return errno_error("cannot unmount {}", path.string());
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(kStep_ms));
+  }
+}
+
+bool may_mount() {
+  constexpr int kCapSysAdmin = 21;  // linux/capability.h
+  const auto text = read_text("/proc/self/status");
+  if (!text.ok()) {
+    return false;
+  }
+  const std::size_t at = text->find("CapEff:");
+  return at != std::string::npos &&
+         ((std::strtoull(text->c_str() + at + 7, nullptr, 16) >> kCapSysAdmin) & 1U) != 0;
+}
+
+bool kernel_has_file_system(const std::string& type) {
+  const auto text = read_text("/proc/filesystems");
+  if (text.ok() && text->find("\t" + type + "\n") != std::string::npos) {
+    return true;
+  }
+  return Fd(static_cast<int>(::syscall(SYS_fsopen, type.c_str(), 0U))).valid();
+}
+
+}  // namespace sbench

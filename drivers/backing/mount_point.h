@@ -1,0 +1,33 @@
+// mount_point.h: mounting, unmounting, and asking what is mounted where.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "drivers/base/result.h"
+
+namespace sbench {
+
+/// Whether `path` is the root of a mount. One system call, however many mounts there are.
+[[nodiscard]] bool is_mount_point(const std::filesystem::path& path);
+
+/// The topmost mount on a path, as /proc/self/mountinfo shows it.
+struct MountedFileSystem {
+  std::string type;
+  std::string source;
+};
+[[nodiscard]] std::optional<MountedFileSystem> find_mount(const std::filesystem::path& path);
+
+/// umount(2). EBUSY, which a file being closed elsewhere causes for a moment,
+/// is tried again for up to `patience_ms`.
+[[nodiscard]] Status unmount(const std::filesystem::path& path, int patience_ms = 0);
+
+/// Whether this process may mount (CAP_SYS_ADMIN).
+[[nodiscard]] bool may_mount();
+
+/// Whether the kernel has file system `type`, lets a kernel that keeps it in
+/// a module load that (as mounting would).
+[[nodiscard]] bool kernel_has_file_system(const std::string& type);
+
+}  // namespace sbench
