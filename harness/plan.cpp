@@ -15,6 +15,7 @@ namespace sbench {
 namespace {
 
 constexpr const char* kControl = "native";
+constexpr const char* kOverhead = "null";
 constexpr std::array<const char*, kProfiles> kProfileNames = {"smoke", "quick", "standard", "full"};
 constexpr std::array<int, kProfiles> kProfileBlocks = {1, 5, 9, 15};  // METHOD.md b.3
 
@@ -45,7 +46,12 @@ std::vector<const WorkloadSpec*> select_workloads(const std::vector<std::string>
   return selected;
 }
 
-std::vector<Variant> select_variants(const RunRequest& request) {
+struct SelectedVariant {
+  Variant variant;
+  bool requested = true;
+};
+
+std::vector<SelectedVariant> select_variants(const RunRequest& request) {
   check_storage_opts(request.storage_opts);
   std::vector<std::string> labels = request.drivers;
   if (request.all || labels.empty()) {
@@ -53,14 +59,18 @@ std::vector<Variant> select_variants(const RunRequest& request) {
       labels.push_back(spec.name);
     }
   }
-  labels.insert(labels.begin(), kControl);
-  labels.emplace_back("null");
-  std::vector<Variant> variants;
+  std::vector<SelectedVariant> variants;
   std::set<std::string> seen;
   for (const auto& label : labels) {
     Variant variant = parse_variant(label, request.storage_opts);
     if (seen.insert(variant.slug).second) {
-      variants.push_back(std::move(variant));
+      variants.push_back({std::move(variant), true});
+    }
+  }
+  for (const char* companion : {kControl, kOverhead}) {
+    Variant variant = parse_variant(companion, request.storage_opts);
+    if (seen.insert(variant.slug).second) {
+      variants.insert(variants.begin(), {std::move(variant), false});
     }
   }
   return variants;
@@ -103,6 +113,10 @@ Profile parse_profile(const std::string& name) {
   return static_cast<Profile>(at - kProfileNames.begin());
 }
 
+bool Plan::worth_running() const {
+  return std::any_of(variants.begin(), variants.end(), [](const PlannedVariant& planned) { return planned.requested; });
+}
+
 EngineClass actual_engine(EngineClass declared) {
   static const bool inside_uml = read_trimmed("/proc/cpuinfo").find("User Mode Linux") != std::string::npos;
   return inside_uml ? EngineClass::uml : declared;
@@ -115,13 +129,13 @@ Plan make_plan(const RunRequest& request) {
   Plan plan;
   plan.seed = request.seed;
   plan.blocks = request.blocks > 0 ? request.blocks : kProfileBlocks[static_cast<std::size_t>(profile)];
-  for (auto& variant : select_variants(request)) {
+  for (auto& [variant, requested] : select_variants(request)) {
     const Availability availability = variant.spec->probe(variant.options);
     if (!availability.available) {
       plan.skips.push_back({variant, availability.reason, availability.remedy});
       continue;
     }
-    PlannedVariant planned{variant, actual_engine(availability.engine), {}};
+    PlannedVariant planned{variant, actual_engine(availability.engine), requested, {}};
     for (const auto* workload : workloads) {
       if (workload->runs_on_null == variant.spec->capabilities.stores_layers) {
         continue;  // real work needs a driver that stores; the harness' own cost is measured on null alone

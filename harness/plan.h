@@ -45,6 +45,7 @@ struct PlannedSkip {
 struct PlannedVariant {
   Variant variant;
   EngineClass engine = EngineClass::kernel;
+  bool requested = true;  ///< false: added as the control, or for the harness' own overhead
   std::vector<PlannedCase> cases;
 };
 
@@ -54,6 +55,8 @@ struct Plan {
   int blocks = 0;
   std::uint64_t seed = 0;
   [[nodiscard]] std::size_t samples() const;
+  /// False when nothing of what was asked for can run.
+  [[nodiscard]] bool worth_running() const;
 };
 
 /// Expands the request: adds the `native` control and `null` for the harness'

@@ -1,0 +1,46 @@
+// clean.cpp: `sbench clean`: undoes what earlier processes left in the kernel.
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+
+#include "harness/cli.h"
+#include "harness/journal.h"
+
+namespace sbench {
+namespace {
+
+int clean_command(Console& console) {
+  int code = kExitOk;
+  int stores = 0;
+  for (const auto& directory : journal_entries()) {
+    const auto unmounted = unmount_below(directory / "root");
+    if (!unmounted.ok()) {
+      console.err << fmt::format("sbench: {}; stop what uses it and run sbench clean again\n", unmounted.error().what);
+      code = kExitError;
+      continue;
+    }
+    std::error_code ignored;
+    std::filesystem::remove(directory / "kept", ignored);
+    if (const Status removed = journal_remove(directory); !removed.ok()) {
+      console.err << "sbench: " << removed.error().what << "\n";
+      code = kExitError;
+      continue;
+    }
+    console.out << fmt::format("unmounted {} ({} mounts)\n", directory.string(), *unmounted);
+    ++stores;
+  }
+  if (stores == 0 && code == kExitOk) {
+    console.out << "nothing to clean\n";
+  }
+  return code;
+}
+
+}  // namespace
+
+void add_clean_command(CLI::App& program, CommandContext& context) {
+  CLI::App* command = program.add_subcommand("clean", "Undo what a killed run or a kept mount left in the kernel");
+  command->callback([&context] { context.exit_code = clean_command(context.console); });
+}
+
+}  // namespace sbench

@@ -1,0 +1,84 @@
+// doctor.cpp: `sbench doctor`: what this machine and user can run, and what would unlock the rest.
+#include <fmt/core.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+
+#include "drivers/base/process.h"
+#include "harness/cli.h"
+#include "harness/plan.h"
+#include "harness/reports.h"
+
+namespace sbench {
+namespace {
+
+struct Check {
+  std::string name;
+  bool good = false;
+  std::string found;
+  std::string remedy;
+};
+
+Check program_check(const std::string& program, const std::string& what_for, const std::string& package) {
+  const std::string path = find_program(program);
+  return {program, !path.empty(), path.empty() ? "missing" : path,
+          fmt::format("needed for {}: install {}", what_for, package)};
+}
+
+std::vector<Check> host_checks() {
+  utsname kernel{};
+  ::uname(&kernel);
+  const bool root = ::geteuid() == 0;
+  const bool loop = ::access("/dev/loop-control", F_OK) == 0;
+  const auto reports = run_reports({"--help"});
+  const bool drawing = reports.ok() && reports->exit_code == 0;
+  return {
+      {"kernel", true, kernel.release, ""},
+      {"root", root, root ? "yes" : fmt::format("no (uid {})", ::geteuid()), "run sbench with sudo"},
+      {"loop devices", loop, loop ? "/dev/loop-control" : "missing",
+       "load the loop module (modprobe loop), or name a device with --device"},
+      program_check("mkfs.ext4", "native, vfs, overlay2, overlay", "e2fsprogs"),
+      program_check("mkfs.xfs", "backing=xfs", "xfsprogs"),
+      program_check("mkfs.btrfs", "btrfs and backing=btrfs", "btrfs-progs"),
+      {"reports", drawing, drawing ? "python3 with numpy" : "missing",
+       "needed for tables and reports: install python3-numpy, python3-matplotlib and python3-jinja2"},
+  };
+}
+
+int doctor_command(Console& console) {
+  console.out << "This machine\n";
+  bool all_good = true;
+  for (const auto& check : host_checks()) {
+    console.out << fmt::format("  {:<4} {:<14} {}\n", check.good ? "ok" : "NO", check.name, check.found);
+    if (!check.good) {
+      console.out << fmt::format("       {:<14} {}\n", "", check.remedy);
+      all_good = false;
+    }
+  }
+  console.out << "Drivers\n";
+  int runnable = 0;
+  for (const auto& spec : driver_registry()) {
+    const Availability availability = spec.probe(complete_options(spec, {}));
+    if (availability.available) {
+      console.out << fmt::format("  ok   {:<14} engine {}\n", spec.name, to_string(actual_engine(availability.engine)));
+      runnable += spec.capabilities.stores_layers ? 1 : 0;
+    } else {
+      console.out << fmt::format("  NO   {:<14} {}\n       {:<14} {}\n", spec.name, availability.reason, "",
+                                 availability.remedy);
+    }
+  }
+  console.out << fmt::format("{} drivers can be measured here{}\n", runnable,
+                             all_good ? "" : "; the lines marked NO say what would unlock the rest");
+  return runnable > 0 ? kExitOk : kExitNothingRan;
+}
+
+}  // namespace
+
+void add_doctor_command(CLI::App& program, CommandContext& context) {
+  CLI::App* command = program.add_subcommand("doctor", "Say what can run here, and what would unlock the rest");
+  command->callback([&context] { context.exit_code = doctor_command(context.console); });
+}
+
+}  // namespace sbench

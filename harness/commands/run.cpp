@@ -1,0 +1,307 @@
+// run.cpp: `sbench run`: measures drivers on a block device and reports.
+#include <fmt/ranges.h>
+#include <signal.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <chrono>
+#include <ctime>
+#include <memory>
+
+#include "drivers/base/file.h"
+#include "drivers/base/units.h"
+#include "drivers/base/usage_error.h"
+#include "drivers/block/guard.h"
+#include "harness/cli.h"
+#include "harness/reports.h"
+#include "harness/runner.h"
+
+namespace sbench {
+namespace {
+
+constexpr std::uint64_t kDeviceBytesMin = 2 * kGiB;
+constexpr long kTmpfsMagic = 0x01021994;
+
+struct RunFlags {
+  RunRequest request;
+  std::string seed_text;
+  std::string budget_text;
+  std::string output;
+  std::string resume;
+  bool dry_run = false;
+  bool wipe = false;
+  bool yes = false;
+  std::string format = "table";
+  std::string progress = "auto";
+  std::string in = "host";
+};
+
+void print_plan(const Plan& plan, const RunRequest& request, std::ostream& out) {
+  out << fmt::format("device    {}\n", request.device.empty()
+                                           ? fmt::format("loop image of {} in {}", request.image_size, request.image_dir)
+                                           : request.device + " (every byte on it will be overwritten)");
+  out << fmt::format("blocks    {} (each formats every driver afresh; order from seed {})\n", plan.blocks, plan.seed);
+  out << fmt::format("samples   {}\n", plan.samples());
+  for (const auto& planned : plan.variants) {
+    out << fmt::format("\n{} [{}]: {} cases\n", planned.variant.label, to_string(planned.engine), planned.cases.size());
+    for (const auto& each : planned.cases) {
+      out << "  " << each.name(planned.variant) << "\n";
+    }
+  }
+  if (!plan.skips.empty()) {
+    out << "\n";
+  }
+  for (const auto& skip : plan.skips) {
+    out << fmt::format("skipped   {}: {}; {}\n", skip.variant.label, skip.reason, skip.remedy);
+  }
+}
+
+/// Exit 5 with the reason nothing can run, or 0.
+int refuse_empty_plan(const Plan& plan, const RunRequest& request, Console& console) {
+  if (plan.worth_running()) {
+    return kExitOk;
+  }
+  for (const auto& skip : plan.skips) {
+    console.err << fmt::format("sbench: {} cannot run here: {}; {}\n", skip.variant.label, skip.reason, skip.remedy);
+  }
+  if (plan.skips.empty() || !request.filter.empty()) {
+    console.err << fmt::format("sbench: nothing to run: no case matches --filter '{}'; see sbench run --dry-run\n",
+                               request.filter);
+  } else {
+    console.err << "sbench: nothing to run: no driver can run here; see sbench doctor\n";
+  }
+  return kExitNothingRan;
+}
+
+/// `--wipe` needs the device's name typed back, or --yes.
+void confirm_wipe(const DeviceFacts& facts, bool yes, Console& console) {
+  if (yes) {
+    return;
+  }
+  console.err << fmt::format("{} ({}{}) will be overwritten. Type its name to go on: ", facts.path,
+                             human_size(static_cast<double>(facts.size_bytes)),
+                             facts.signature.empty() ? "" : ", carries " + facts.signature)
+              << std::flush;
+  std::string typed;
+  std::getline(console.in, typed);
+  if (typed != facts.path) {
+    throw UsageError("{} was not confirmed; nothing was touched (type the name, or add --yes)", facts.path);
+  }
+}
+
+Result<std::unique_ptr<Device>> open_device(const RunFlags& flags, Console& console) {
+  const RunRequest& request = flags.request;
+  if (!request.device.empty()) {
+    SBENCH_TRY_SET(const DeviceFacts facts, inspect_device(request.device));
+    require_formattable(facts, kDeviceBytesMin, flags.wipe);
+    confirm_wipe(facts, flags.yes, console);
+    return Device::open_real(facts.path);
+  }
+  const std::uint64_t size_bytes = parse_size(request.image_size, "--image-size");
+  if (size_bytes < kDeviceBytesMin) {
+    throw UsageError("--image-size {} is too small; at least {} are needed", request.image_size,
+                     human_size(static_cast<double>(kDeviceBytesMin)));
+  }
+  struct statfs folder {};
+  if (::statfs(request.image_dir.c_str(), &folder) != 0) {
+    throw UsageError("--image-dir {}: {}; name an existing folder on the disk to be measured", request.image_dir,
+                     std::generic_category().message(errno));
+  }
+  const std::uint64_t free_bytes = static_cast<std::uint64_t>(folder.f_bavail) * static_cast<std::uint64_t>(folder.f_bsize);
+  if (free_bytes < size_bytes) {
+    throw UsageError("--image-dir {} has {} free, the image may grow to {}; choose another folder or a smaller --image-size",
+                     request.image_dir, human_size(static_cast<double>(free_bytes)),
+                     human_size(static_cast<double>(size_bytes)));
+  }
+  if (folder.f_type == kTmpfsMagic) {
+    console.err << fmt::format("warning: {} is in memory (tmpfs): large copy-ups will look free; use --image-dir on a disk\n",
+                               request.image_dir);
+  }
+  return Device::make_image(request.image_dir, size_bytes);
+}
+
+int draw_reports(const RunFlags& flags, const Recorder& recorder, const std::filesystem::path& directory,
+                 Console& console) {
+  const std::string result = recorder.result_path().string();
+  const auto html = run_reports({"html", result, "-o", (directory / "report.html").string(), "--figures",
+                                 (directory / "figures").string()});
+  const auto markdown = run_reports({"report-markdown", result});
+  std::vector<std::string> table_arguments = {flags.format, result};
+  if (flags.format == "table") {
+    table_arguments.insert(table_arguments.end(), {"--width", std::to_string(console.columns), "--color",
+                                                   console.out_is_terminal ? "always" : "never"});
+  }
+  const auto table = run_reports(table_arguments);
+  for (const auto* output : {&html, &markdown, &table}) {
+    if (!output->ok()) {
+      console.err << "sbench: " << output->error().what << "\n";
+      return kExitError;
+    }
+    console.err << (*output)->stderr_text;
+    if ((*output)->exit_code != 0) {
+      return kExitError;
+    }
+  }
+  if (const Status written = write_text_atomic(directory / "report.md", markdown->stdout_text); !written.ok()) {
+    console.err << "sbench: " << written.error().what << "\n";
+    return kExitError;
+  }
+  console.out << table->stdout_text << std::flush;
+  return kExitOk;
+}
+
+Result<std::unique_ptr<Recorder>> open_recorder(RunFlags& flags, const Plan& plan, const Device& device,
+                                                const CommandContext& context) {
+  if (!flags.resume.empty()) {
+    return Recorder::resume(flags.resume);
+  }
+  const std::string command = fmt::format("sbench {}", fmt::join(context.arguments, " "));
+  return Recorder::create(flags.output, run_header(flags.request, plan, device, command));
+}
+
+int report_error(const Error& error, Console& console) {
+  console.err << "sbench: " << error.what << "\n";
+  return kExitError;
+}
+
+/// With --resume the request comes from the interrupted run, device confirmation aside.
+Status adopt_resumed_request(RunFlags& flags) {
+  SBENCH_TRY_SET(const auto interrupted, Recorder::resume(flags.resume));
+  flags.output = flags.resume;
+  try {
+    flags.request = request_from_json(interrupted->header().at("request"));
+  } catch (const nlohmann::json::exception& error) {
+    return plain_error(EINVAL, "{} was not written by this sbench ({}); start a new run", flags.resume, error.what());
+  }
+  return {};
+}
+
+std::string default_output() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::localtime_r(&now, &parts);
+  return fmt::format("out/run-{:04}{:02}{:02}-{:02}{:02}{:02}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
+                     parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
+
+void complete_request(RunFlags& flags) {
+  RunRequest& request = flags.request;
+  if (flags.in != "host") {
+    throw UsageError("--in {}: this sbench runs on the host only; leave --in out", flags.in);
+  }
+  if (!flags.budget_text.empty()) {
+    request.budget_s = parse_duration_s(flags.budget_text, "--budget");
+  }
+  if (flags.seed_text.empty()) {
+    request.seed = static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) % 1'000'000'000;
+  } else {
+    const auto [end, error] = std::from_chars(flags.seed_text.data(), flags.seed_text.data() + flags.seed_text.size(),
+                                              request.seed);
+    if (error != std::errc{} || end != flags.seed_text.data() + flags.seed_text.size()) {
+      throw UsageError("--seed '{}' is not a whole number", flags.seed_text);
+    }
+  }
+  if (flags.output.empty()) {
+    flags.output = default_output();
+  }
+}
+
+int measure(RunFlags& flags, const Plan& plan, CommandContext& context) {
+  Console& console = context.console;
+  auto session = Session::enter();
+  if (!session.ok()) {
+    return report_error(session.error(), console);
+  }
+  auto device = open_device(flags, console);
+  if (!device.ok()) {
+    return report_error(device.error(), console);
+  }
+  auto recorder = open_recorder(flags, plan, **device, context);
+  if (!recorder.ok()) {
+    return report_error(recorder.error(), console);
+  }
+  Progress progress(console, parse_progress(flags.progress, console.err_is_terminal), plan.samples(), plan.blocks);
+  progress.message(fmt::format("{} samples in {} blocks, seed {}, results in {}", plan.samples(), plan.blocks, plan.seed,
+                               flags.output));
+  for (const auto& skip : plan.skips) {
+    progress.message(fmt::format("skipping {}: {}", skip.variant.label, skip.reason));
+  }
+  const auto outcome = carry_out(plan, flags.request.budget_s, **device, **session, **recorder, progress);
+  progress.finish();
+  if (!outcome.ok()) {
+    return report_error(outcome.error(), console);
+  }
+  if ((*recorder)->samples() == 0) {
+    console.err << "sbench: nothing was measured; see the failures above\n";
+    return outcome->signal != 0 ? 128 + outcome->signal : kExitError;
+  }
+  int code = draw_reports(flags, **recorder, flags.output, console);
+  console.err << fmt::format("result    {}\nreport    {}\n", (*recorder)->result_path().string(),
+                             flags.output + "/report.html");
+  if (outcome->signal != 0) {
+    console.err << fmt::format("interrupted; finish with: sbench run --resume {}\n", flags.output);
+    return 128 + outcome->signal;
+  }
+  return (*recorder)->failures() > 0 ? static_cast<int>(kExitError) : code;
+}
+
+int run_command(RunFlags& flags, CommandContext& context) {
+  Console& console = context.console;
+  static_cast<void>(parse_progress(flags.progress, console.err_is_terminal));
+  if (!flags.resume.empty()) {
+    if (const Status adopted = adopt_resumed_request(flags); !adopted.ok()) {
+      return report_error(adopted.error(), console);
+    }
+  } else {
+    complete_request(flags);
+  }
+  const Plan plan = make_plan(flags.request);
+  if (flags.dry_run) {
+    print_plan(plan, flags.request, console.out);
+    return kExitOk;
+  }
+  if (::geteuid() != 0) {
+    console.err << "sbench: run needs root to format a device and mount file systems; run it with sudo\n";
+    return kExitNothingRan;
+  }
+  if (const int code = refuse_empty_plan(plan, flags.request, console); code != kExitOk) {
+    return code;
+  }
+  return measure(flags, plan, context);
+}
+
+}  // namespace
+
+void add_run_command(CLI::App& program, CommandContext& context) {
+  auto flags = std::make_shared<RunFlags>();
+  RunRequest& request = flags->request;
+  CLI::App* command = program.add_subcommand("run", "Measure drivers on a block device and write a report");
+  command->add_option("--driver", request.drivers, "NAME[:opt=val,...], repeatable; default: every driver");
+  command->add_flag("--all", request.all, "every driver, besides those named");
+  command->add_option("--workload", request.workloads, "family or workload, repeatable; default: all");
+  command->add_option("--filter", request.filter, "only cases whose name matches this regular expression");
+  command->add_option("--profile", request.profile, "smoke, quick, standard or full")->capture_default_str();
+  command->add_option("--device", request.device, "block device to format; default: an image file under a loop device");
+  command->add_option("--image-dir", request.image_dir, "where the image file lives")->capture_default_str();
+  command->add_option("--image-size", request.image_size, "its size (sparse)")->capture_default_str();
+  command->add_option("--storage-opt", request.storage_opts, "driver.option=value, repeatable");
+  command->add_option("--blocks", request.blocks, "repetitions; default: the profile's")->check(CLI::Range(1, 1000));
+  command->add_option("--budget", flags->budget_text, "stop starting work after this time, for example 10m");
+  command->add_option("--seed", flags->seed_text, "reproduces every random choice; default: from the clock");
+  command->add_option("--output", flags->output, "folder for result.json, report.html and figures");
+  command->add_option("--resume", flags->resume, "finish the interrupted run in this folder");
+  command->add_option("--kind", request.kind, "a label kept in the result, for example nightly")->capture_default_str();
+  command->add_option("--in", flags->in, "host")->capture_default_str();
+  command->add_flag("--dry-run", flags->dry_run, "print the plan and touch nothing");
+  command->add_flag("--wipe", flags->wipe, "allow a device that carries a signature to be overwritten");
+  command->add_flag("--yes", flags->yes, "do not ask before a device is overwritten");
+  command->add_option("--format", flags->format, "what goes to stdout")
+      ->check(CLI::IsMember({"table", "json", "markdown"}))
+      ->capture_default_str();
+  command->add_option("--progress", flags->progress, "auto, tty, plain, json or none")->capture_default_str();
+  command->callback([flags, &context] { context.exit_code = run_command(*flags, context); });
+}
+
+}  // namespace sbench

@@ -1,0 +1,26 @@
+// journal.h: what the kernel keeps although the process that made it is gone.
+//
+// A run needs no entry: its mounts and loop devices die with it (session.h).
+// `sbench layer mount` leaves mounts on purpose; each such store stands here
+// until it is taken down, so that `sbench clean` can undo it.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "drivers/base/result.h"
+
+namespace sbench {
+
+/// Notes that `store_root` has mounts below it that outlive this process.
+[[nodiscard]] Status journal_add(const std::filesystem::path& store_root);
+[[nodiscard]] Status journal_remove(const std::filesystem::path& store_root);
+/// All noted store roots.
+[[nodiscard]] std::vector<std::filesystem::path> journal_entries();
+
+/// Unmounts everything at and below `directory` in this namespace, deepest
+/// first. Returns how many mounts went; EBUSY names one that is in use.
+[[nodiscard]] Result<int> unmount_below(const std::filesystem::path& directory);
+
+}  // namespace sbench

@@ -1,0 +1,134 @@
+#include "harness/layer_store.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <sstream>
+
+#include "drivers/base/file.h"
+#include "harness/journal.h"
+
+namespace sbench {
+namespace {
+
+namespace fs = std::filesystem;
+
+Result<Fd> lock_store(const fs::path& directory) {
+  SBENCH_TRY_SET(Fd lock, open_file(directory / "lock", O_RDWR | O_CREAT));
+  if (::flock(lock.get(), LOCK_EX) != 0) {
+    return errno_error("cannot lock {}", (directory / "lock").string());
+  }
+  return lock;
+}
+
+Result<std::unique_ptr<Device>> attach(const LayerStore::Place& place) {
+  return place.device.empty() ? Device::attach_image(place.directory / "device.img") : Device::open_real(place.device);
+}
+
+}  // namespace
+
+Status LayerStore::format(const Place& place, const Variant& variant, std::uint64_t size_bytes) {
+  SBENCH_TRY(make_directories(place.directory / "root"));
+  SBENCH_TRY_SET(const Fd lock, lock_store(place.directory));
+  if (fs::exists(place.directory / "kept")) {
+    return plain_error(EBUSY, "the store in {} has mounted layers; unmount them first", place.directory.string());
+  }
+  if (place.device.empty()) {
+    if (fs::exists(place.directory / "store")) {
+      return plain_error(EEXIST, "{} already holds a store; name another --store, or remove that folder first",
+                         place.directory.string());
+    }
+    SBENCH_TRY_SET(const Fd image, open_file(place.directory / "device.img", O_RDWR | O_CREAT | O_TRUNC, 0600));
+    if (::ftruncate(image.get(), static_cast<off_t>(size_bytes)) != 0) {
+      return errno_error("cannot make {}", (place.directory / "device.img").string());
+    }
+  }
+  SBENCH_TRY_SET(const auto device, attach(place));
+  SBENCH_TRY(variant.spec->format(*device, variant.options));
+  return write_text_atomic(place.directory / "store", variant.label + "\n");
+}
+
+Result<std::unique_ptr<LayerStore>> LayerStore::open(const Place& place, const std::string& driver, bool stay) {
+  const std::string known = read_trimmed(place.directory / "store");
+  if (known.empty() && (driver.empty() || place.device.empty())) {
+    return plain_error(ENOENT, "{} holds no store; make one with sbench layer format", place.directory.string());
+  }
+  std::unique_ptr<LayerStore> opened(new LayerStore());
+  opened->place_ = place;
+  opened->place_.directory = fs::absolute(place.directory);
+  opened->variant_ = parse_variant(known.empty() ? driver : known);
+  SBENCH_TRY(make_directories(opened->place_.directory / "root"));
+  SBENCH_TRY_SET(opened->lock_, lock_store(place.directory));
+  SBENCH_TRY(opened->load_kept());
+  if (!opened->kept_.empty()) {
+    SBENCH_TRY_SET(opened->device_, Device::open_shared(opened->kept_device_));
+  } else {
+    if (!stay) {
+      SBENCH_TRY_SET(opened->session_, Session::enter());
+    }
+    SBENCH_TRY_SET(opened->device_, attach(opened->place_));
+  }
+  SBENCH_TRY_SET(opened->store_,
+                 Store::open(*opened->device_, opened->variant_, opened->place_.directory / "root"));
+  return opened;
+}
+
+LayerStore::~LayerStore() {
+  if (!kept_.empty() && store_ != nullptr) {
+    static_cast<void>(store_.release());  // its mounts are to outlive this process: no clean-up may run
+  }
+}
+
+Status LayerStore::load_kept() {
+  std::istringstream lines(read_trimmed(place_.directory / "kept"));
+  std::string line;
+  if (std::getline(lines, kept_device_)) {
+    while (std::getline(lines, line)) {
+      kept_.insert(line);
+    }
+  }
+  return {};
+}
+
+Status LayerStore::save_kept() {
+  if (kept_.empty()) {
+    if (::unlink((place_.directory / "kept").c_str()) != 0 && errno != ENOENT) {
+      return errno_error("cannot remove {}", (place_.directory / "kept").string());
+    }
+    return journal_remove(place_.directory);
+  }
+  std::string text = device_->path() + "\n";
+  for (const auto& id : kept_) {
+    text += id + "\n";
+  }
+  SBENCH_TRY(journal_add(place_.directory));
+  return write_text_atomic(place_.directory / "kept", text);
+}
+
+Result<fs::path> LayerStore::keep_mounted(const LayerId& id) {
+  SBENCH_TRY_SET(Mount mount, driver().mount(id));
+  const fs::path path = mount.path();
+  mount.detach();
+  kept_.insert(id);
+  SBENCH_TRY(save_kept());
+  return path;
+}
+
+Status LayerStore::unmount(const LayerId& id) {
+  if (!kept_.contains(id)) {
+    return plain_error(ENOENT, "layer {} is not mounted in {}", id, place_.directory.string());
+  }
+  {
+    SBENCH_TRY_SET(Mount mount, driver().mount(id));
+    SBENCH_TRY(mount.release());
+  }
+  kept_.erase(id);
+  if (kept_.empty()) {
+    SBENCH_TRY(driver().sync());
+    store_.reset();
+    SBENCH_TRY_SET([[maybe_unused]] const int unmounted, unmount_below(place_.directory / "root"));
+  }
+  return save_kept();
+}
+
+}  // namespace sbench
