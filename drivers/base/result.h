@@ -108,16 +108,18 @@ using Status = Result<void>;
 #define SBENCH_CONCAT(a, b) SBENCH_CONCAT_INNER(a, b)
 
 /// Returns the Error of `expression` from the enclosing function, if it has one.
-#define SBENCH_TRY(expression)                                               \
-  do {                                                                       \
-    if (auto sbench_status = (expression); !sbench_status.ok()) {            \
-      return sbench_status.error();                                          \
-    }                                                                        \
+/// The expression may hold lambdas that use the macro themselves.
+#define SBENCH_TRY(expression) SBENCH_TRY_NAMED(SBENCH_CONCAT(sbench_status_, __COUNTER__), expression)
+#define SBENCH_TRY_NAMED(name, expression)       \
+  do {                                           \
+    if (auto name = (expression); !name.ok()) {  \
+      return name.error();                       \
+    }                                            \
   } while (false)
 
 /// `SBENCH_TRY_SET(auto fd, open_file(path));` binds the value or returns the Error.
 #define SBENCH_TRY_SET(declaration, expression) \
-  SBENCH_TRY_SET_NAMED(SBENCH_CONCAT(sbench_result_, __LINE__), declaration, expression)
+  SBENCH_TRY_SET_NAMED(SBENCH_CONCAT(sbench_result_, __COUNTER__), declaration, expression)
 #define SBENCH_TRY_SET_NAMED(name, declaration, expression) \
   auto name = (expression);                                 \
   if (!name.ok()) {                                         \
