@@ -35,6 +35,9 @@ class LayeredDriver : public Driver {
   /// whose release failed, lazily. True when detached ones stay behind.
   [[nodiscard]] bool settle_mounts();
 
+  /// Default: mount and unpack into the merged tree, erasing what whiteouts name.
+  [[nodiscard]] virtual Result<std::uint64_t> apply_layer_tar(const LayerId& key, ByteSource& tar);
+
   /// A tree that is visible now. `adopted`: it was mounted before this process came.
   struct Shown {
     std::filesystem::path path;
@@ -52,8 +55,6 @@ class LayeredDriver : public Driver {
   [[nodiscard]] virtual Result<Shown> show_layer(const LayerId& id) = 0;
   /// Undoes show_layer.
   [[nodiscard]] virtual Status hide_layer(const LayerId& id) = 0;
-  /// Default: mount and unpack into the merged tree, erasing what whiteouts name.
-  [[nodiscard]] virtual Result<std::uint64_t> apply_layer_tar(const LayerId& key, ByteSource& tar);
 
   struct Reference {
     std::filesystem::path path;

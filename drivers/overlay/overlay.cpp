@@ -38,7 +38,7 @@ Capabilities capabilities_of(BackingType backing) {
   return capabilities;
 }
 
-bool exists(const std::filesystem::path& path) { return ::access(path.c_str(), F_OK) == 0; }
+bool path_exists(const std::filesystem::path& path) { return ::access(path.c_str(), F_OK) == 0; }
 
 Status make_directory(const std::filesystem::path& path) {
   if (::mkdir(path.c_str(), 0755) != 0) {
@@ -87,7 +87,7 @@ class OverlayDriver final : public BackedDriver {
       SBENCH_TRY(walk(root_of(*row.parent), [&counted](const struct stat& info) { counted.insert(info.st_ino); }));
     }
     for (const auto* part : {"root", "upper"}) {
-      if (exists(layer_of(id) / part)) {
+      if (path_exists(layer_of(id) / part)) {
         SBENCH_TRY(walk(layer_of(id) / part, [&](const struct stat& info) {
           if (counted.insert(info.st_ino).second) {
             usage.bytes_allocated += static_cast<std::uint64_t>(info.st_blocks) * 512;
@@ -129,7 +129,7 @@ class OverlayDriver final : public BackedDriver {
   /// Gives a child a root of its own with everything it has been told so far; its upper is empty then.
   Status fold(const LayerId& key, const LayerId& parent) const {
     const auto upper = layer_of(key) / "upper";
-    if (!exists(root_of(key))) {
+    if (!path_exists(root_of(key))) {
       SBENCH_TRY(make_directory(root_of(key)));
       SBENCH_TRY(copy_tree(root_of(parent), root_of(key), CopyMode::hard_link));
     }
@@ -179,7 +179,7 @@ class OverlayDriver final : public BackedDriver {
       return Shown{merged, true};
     }
     const std::string layer = "layers/" + id;
-    const std::string lower = exists(root_of(id)) ? layer + "/root" : "layers/" + *row.parent + "/root";
+    const std::string lower = path_exists(root_of(id)) ? layer + "/root" : "layers/" + *row.parent + "/root";
     SBENCH_TRY(mount_overlay({root(), lower, layer + "/upper", layer + "/work", layer + "/merged", kFeatures}));
     return Shown{merged, false};
   }

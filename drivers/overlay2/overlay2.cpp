@@ -11,6 +11,7 @@
 // volatile=on: overlayfs marks the work directory at mount and refuses to mount
 // it again. The mark is removed before each mount: the promise given up is the
 // one about a crash, and a benchmark's store is made afresh after a crash.
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
