@@ -67,6 +67,9 @@ class Case {
     return status;
   }
 
+  /// Adds a latency measured elsewhere, by a worker thread; call it from the case's own thread.
+  void latency(std::string_view name, std::uint64_t latency_ns) { record_latency(name, latency_ns); }
+
   /// Ends a stretch of timed phases: syncs the driver, waits until the device is quiet
   /// and stops the device counters, so that what follows (verification, removal) is
   /// not counted. Call it after the last timed phase, before verifying; phase(),

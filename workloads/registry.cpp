@@ -36,7 +36,7 @@ std::vector<Params> expand_params(const WorkloadSpec& spec, Profile profile) {
     sets = std::move(grown);
   }
   if (spec.keep) {
-    std::erase_if(sets, [&](const Params& set) { return !spec.keep(set); });
+    std::erase_if(sets, [&](const Params& set) { return !spec.keep(set, profile); });
   }
   return sets;
 }

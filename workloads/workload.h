@@ -40,7 +40,7 @@ struct WorkloadSpec {
   std::string durability;  ///< "none", "fsync-per-op" or "sync-at-end"
   std::vector<ParamSpec> params;
   /// Cases are the cross product of all values for which this holds (empty: all).
-  std::function<bool(const Params&)> keep;
+  std::function<bool(const Params&, Profile)> keep;
   /// False: drivers without stores_layers (`null`) skip it. True only for the harness' own overhead.
   bool runs_on_null = false;
   std::function<Status(Case&)> run;

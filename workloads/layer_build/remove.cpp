@@ -1,0 +1,53 @@
+// remove.cpp: deleting an image's layers, top first, until the space is given back.
+#include <algorithm>
+
+#include "workloads/content/fixtures.h"
+#include "workloads/content/scratch.h"
+#include "workloads/workload.h"
+
+namespace sbench {
+namespace {
+
+Status run(Case& c) {
+  const ImageScale scale = parse_image_scale(c.params().text("image"));
+  Scratch scratch(c);
+  ParentId below;
+  for (const LayerStep step : kLayerSteps) {
+    const LayerId layer = c.unique_id("remove");
+    scratch.adopt(layer);
+    SBENCH_TRY_SET([[maybe_unused]] const auto bytes,
+                   pull_layer(c.driver(), layer, layer, below, image_spec(c, scale, step)));
+    below = layer;
+  }
+  SBENCH_TRY_SET(const Case::Space before, c.space());
+  SBENCH_TRY(quiet(c));
+
+  const auto layers = scratch.layers();
+  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
+    SBENCH_TRY(c.timed("remove", [&] { return c.op("remove_layer", [&] { return scratch.remove(*layer); }); }));
+  }
+  SBENCH_TRY(c.timed("sync", [&] { return c.driver().sync(); }));
+  SBENCH_TRY(c.settle());
+  SBENCH_TRY_SET(const Case::Space after, c.space());
+  c.metric("space_freed_bytes", static_cast<double>(before.bytes) - static_cast<double>(after.bytes));
+
+  SBENCH_TRY_SET(const auto left, c.driver().list());
+  for (const auto& [id, parent] : left) {
+    SBENCH_TRY(verify(std::find(layers.begin(), layers.end(), id) == layers.end(),
+                      fmt::format("removed layer {} is no longer listed", id)));
+  }
+  return {};
+}
+
+const RegisterWorkload kRegistered{{
+    .name = "layer_build.remove",
+    .summary = "removal of an application image's layers",
+    .version = 1,
+    .cache = "warm",
+    .durability = "sync-at-end",
+    .params = {{"image", "size of the image", {{{"tiny"}, {"small"}, {"full"}, {"full"}}}}},
+    .run = run,
+}};
+
+}  // namespace
+}  // namespace sbench
