@@ -141,6 +141,11 @@ Result<std::uint64_t> quota_exclusive_bytes(const std::filesystem::path& subvolu
   return read_quota_exclusive(fd.get(), id);
 }
 
+bool has_quota_group(const std::filesystem::path& mount, std::uint64_t id) {
+  const auto fd = open_file(mount, O_RDONLY | O_DIRECTORY);
+  return fd.ok() && read_quota_exclusive(fd->get(), id).ok();
+}
+
 Status remove_quota_groups(const std::filesystem::path& mount, const std::vector<std::uint64_t>& ids) {
   SBENCH_TRY_SET(const Fd fd, open_file(mount, O_RDONLY | O_DIRECTORY));
   for (const std::uint64_t id : ids) {

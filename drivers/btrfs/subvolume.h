@@ -36,6 +36,8 @@ namespace sbench::btrfs {
 [[nodiscard]] Status wait_for_rescan(const std::filesystem::path& mount);
 /// The exclusive bytes of the subvolume's quota group, as of the last commit.
 [[nodiscard]] Result<std::uint64_t> quota_exclusive_bytes(const std::filesystem::path& subvolume);
+/// Whether the quota group 0/id exists.
+[[nodiscard]] bool has_quota_group(const std::filesystem::path& mount, std::uint64_t id);
 /// Removes the quota groups of deleted subvolumes, where the kernel has not done so.
 [[nodiscard]] Status remove_quota_groups(const std::filesystem::path& mount, const std::vector<std::uint64_t>& ids);
 

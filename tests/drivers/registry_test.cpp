@@ -1,0 +1,74 @@
+// registry_test.cpp: what the list of drivers promises, for those that cannot run as well.
+#include <gmock/gmock.h>
+
+#include <set>
+
+#include "drivers/base/usage_error.h"
+#include "tests/conformance/test_store.h"
+
+namespace sbench::test {
+namespace {
+
+TEST(Registry, every_driver_has_a_name_a_summary_and_working_defaults) {
+  std::set<std::string> names;
+  for (const auto& spec : driver_registry()) {
+    EXPECT_TRUE(names.insert(spec.name).second) << spec.name;
+    EXPECT_FALSE(spec.summary.empty()) << spec.name;
+    EXPECT_EQ(spec.summary.find('\n'), std::string::npos) << spec.name;
+    const Options options = complete_options(spec, {});
+    EXPECT_EQ(options.size(), spec.options.size());
+    for (const auto& option : spec.options) {
+      EXPECT_FALSE(option.help.empty()) << spec.name << "." << option.name;
+      if (!option.allowed.empty()) {
+        EXPECT_THAT(option.allowed, testing::Contains(option.default_value)) << spec.name << "." << option.name;
+      }
+    }
+  }
+  EXPECT_EQ(names, (std::set<std::string>{"native", "overlay2", "overlay", "aufs", "devicemapper", "btrfs", "zfs",
+                                          "vfs", "null"}));
+}
+
+TEST(Registry, a_driver_that_cannot_run_says_why_and_what_would_help) {
+  for (const auto& spec : driver_registry()) {
+    const auto availability = spec.probe(complete_options(spec, {}));
+    EXPECT_EQ(availability.reason.empty(), availability.available) << spec.name;
+    EXPECT_EQ(availability.remedy.empty(), availability.available) << spec.name;
+  }
+}
+
+TEST(Registry, drivers_without_an_engine_refuse_in_the_same_words) {
+  if (const auto reason = reason_not_here({"native", {}}); !reason.empty()) {
+    GTEST_SKIP() << reason;
+  }
+  enter_private_mounts();
+  const auto device = must(Device::make_image("/var/tmp", 64 * kMiB));
+  for (const auto* name : {"aufs", "devicemapper", "zfs"}) {
+    const auto& spec = find_driver(name);
+    const auto availability = spec.probe({});
+    ASSERT_FALSE(availability.available) << name;
+    const auto formatted = spec.format(*device, {});
+    const auto opened = spec.open(*device, {}, "/mnt");
+    EXPECT_EQ(code_of(formatted), ENOTSUP);
+    EXPECT_EQ(code_of(opened), ENOTSUP);
+    EXPECT_THAT(formatted.error().what, testing::HasSubstr(availability.reason));
+    EXPECT_EQ(formatted.error().what, opened.error().what);
+  }
+}
+
+TEST(Registry, unknown_drivers_and_options_name_what_there_is) {
+  EXPECT_THROW(
+      {
+        try {
+          find_driver("overlay3");
+        } catch (const UsageError& error) {
+          EXPECT_THAT(error.what(), testing::HasSubstr("overlay2"));
+          throw;
+        }
+      },
+      UsageError);
+  EXPECT_THROW(complete_options(find_driver("overlay2"), {{"backing", "fat"}}), UsageError);
+  EXPECT_THROW(complete_options(find_driver("overlay2"), {{"colour", "red"}}), UsageError);
+}
+
+}  // namespace
+}  // namespace sbench::test
