@@ -62,8 +62,8 @@ Status read_entries(Case& c, const fs::path& root, const std::vector<const Image
 }
 
 /// One start; the mount stays in `mounts`.
-Status start_container(Case& c, Scratch& scratch, const LayerId& image,
-                       const std::vector<const ImageEntry*>& entries, std::vector<Mount>& mounts) {
+Status start_container(Case& c, Scratch& scratch, const LayerId& image, const std::vector<const ImageEntry*>& entries,
+                       std::vector<Mount>& mounts) {
   LayerId container;
   SBENCH_TRY(c.op("prepare", [&]() -> Status {
     SBENCH_TRY_SET(container, scratch.prepare("container", image));
@@ -101,9 +101,8 @@ Status run(Case& c) {
   std::vector<Mount> mounts;
   SBENCH_TRY_SET(const std::uint64_t cached_before, c.page_cache_bytes());
   for (std::uint64_t i = 0; i < containers; ++i) {
-    SBENCH_TRY(c.timed("start", [&] {
-      return c.op("start", [&] { return start_container(c, scratch, image, entries, mounts); });
-    }));
+    SBENCH_TRY(c.timed(
+        "start", [&] { return c.op("start", [&] { return start_container(c, scratch, image, entries, mounts); }); }));
   }
   SBENCH_TRY_SET(const std::uint64_t cached_after, c.page_cache_bytes());
   SBENCH_TRY(c.settle());
@@ -127,9 +126,7 @@ Status run(Case& c) {
 
 /// Many containers use the small image, whatever the driver: one that copies at
 /// prepare would fill the device with full ones.
-bool keep(const Params& params, Profile) {
-  return params.text("image") != "full" || params.number("containers") <= 16;
-}
+bool keep(const Params& params, Profile) { return params.text("image") != "full" || params.number("containers") <= 16; }
 
 const RegisterWorkload kRegistered{{
     .name = "cache_reuse.containers",
@@ -137,7 +134,9 @@ const RegisterWorkload kRegistered{{
     .version = 1,
     .cache = "cold",
     .durability = "none",
-    .params = {{"containers", "containers started", {{{"2"}, {"1", "4", "16"}, {"1", "4", "16", "64"}, {"1", "4", "16", "64", "100"}}}},
+    .params = {{"containers",
+                "containers started",
+                {{{"2"}, {"1", "4", "16"}, {"1", "4", "16", "64"}, {"1", "4", "16", "64", "100"}}}},
                {"image", "size of the image", {{{"tiny"}, {"small"}, {"small", "full"}, {"small", "full"}}}}},
     .keep = keep,
     .run = run,

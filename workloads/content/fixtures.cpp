@@ -142,9 +142,7 @@ MergedImage merged_image(const Case& c, ImageScale scale, LayerStep top) {
   return merge_layers(layers);
 }
 
-CheckDepth check_depth(ImageScale scale) {
-  return scale == ImageScale::tiny ? CheckDepth::full : CheckDepth::sampled;
-}
+CheckDepth check_depth(ImageScale scale) { return scale == ImageScale::tiny ? CheckDepth::full : CheckDepth::sampled; }
 
 Status quiet(Case& c) {
   const auto delta = c.device_delta();  // its contract: everything is on the device, and the device is quiet

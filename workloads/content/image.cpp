@@ -23,9 +23,12 @@ constexpr std::uint64_t kCodeFiles = 50;
 
 std::uint64_t divisor(ImageScale scale) {
   switch (scale) {
-    case ImageScale::tiny: return 40;
-    case ImageScale::small: return 5;
-    case ImageScale::full: return 1;
+    case ImageScale::tiny:
+      return 40;
+    case ImageScale::small:
+      return 5;
+    case ImageScale::full:
+      return 1;
   }
   return 1;
 }
@@ -163,11 +166,16 @@ ImageLayer make_code(const LayerSpec& spec) {
 
 ImageLayer make_layer(const LayerSpec& spec) {
   switch (spec.step) {
-    case LayerStep::base: return make_base(spec);
-    case LayerStep::packages: return make_packages(spec);
-    case LayerStep::dependencies: return make_dependencies(spec);
-    case LayerStep::code: return make_code(spec);
-    case LayerStep::config: return ImageBuilder(spec).finish();
+    case LayerStep::base:
+      return make_base(spec);
+    case LayerStep::packages:
+      return make_packages(spec);
+    case LayerStep::dependencies:
+      return make_dependencies(spec);
+    case LayerStep::code:
+      return make_code(spec);
+    case LayerStep::config:
+      return ImageBuilder(spec).finish();
   }
   SBENCH_CHECK(!"a known step");
   return {};
@@ -187,20 +195,28 @@ ImageScale parse_image_scale(std::string_view name) {
 
 const char* to_string(ImageScale scale) {
   switch (scale) {
-    case ImageScale::tiny: return "tiny";
-    case ImageScale::small: return "small";
-    case ImageScale::full: return "full";
+    case ImageScale::tiny:
+      return "tiny";
+    case ImageScale::small:
+      return "small";
+    case ImageScale::full:
+      return "full";
   }
   return "?";
 }
 
 const char* to_string(LayerStep step) {
   switch (step) {
-    case LayerStep::base: return "base";
-    case LayerStep::packages: return "packages";
-    case LayerStep::dependencies: return "dependencies";
-    case LayerStep::code: return "code";
-    case LayerStep::config: return "config";
+    case LayerStep::base:
+      return "base";
+    case LayerStep::packages:
+      return "packages";
+    case LayerStep::dependencies:
+      return "dependencies";
+    case LayerStep::code:
+      return "code";
+    case LayerStep::config:
+      return "config";
   }
   return "?";
 }

@@ -26,7 +26,8 @@ std::vector<BuildStep> build_steps(const Case& c, ImageScale scale, const Applic
   SBENCH_CHECK(code.ok());  // in memory, from our own generator
   return {
       {LayerStep::packages, 0, "RUN apt-get install -y python3 build-essential", ""},
-      {LayerStep::dependencies, application.dependencies, "COPY requirements.txt . ; RUN pip install", sha256_hex(requirements)},
+      {LayerStep::dependencies, application.dependencies, "COPY requirements.txt . ; RUN pip install",
+       sha256_hex(requirements)},
       {LayerStep::code, application.code, "COPY src /srv/app", *code},
       {LayerStep::config, application.config, fmt::format("ENTRYPOINT [\"/srv/app/main-{}\"]", application.config), ""},
   };

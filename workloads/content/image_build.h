@@ -40,7 +40,7 @@ struct BuildOutcome {
   LayerId top;
   std::uint64_t hits = 0;
   std::uint64_t misses = 0;
-  std::uint64_t bytes_shared = 0;  ///< content of the layers that were hits
+  std::uint64_t bytes_shared = 0;   ///< content of the layers that were hits
   std::uint64_t bytes_written = 0;  ///< content of the layers that were built
 };
 

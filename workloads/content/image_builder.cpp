@@ -31,15 +31,16 @@ std::uint32_t folder_mode(const std::string& path) {
 }  // namespace
 
 ImageBuilder::ImageBuilder(const LayerSpec& spec)
-    : spec_(spec), rng_(spec.seed, fmt::format("image/{}/{}/{}", to_string(spec.scale), to_string(spec.step),
-                                               spec.revision)) {}
+    : spec_(spec),
+      rng_(spec.seed, fmt::format("image/{}/{}/{}", to_string(spec.scale), to_string(spec.step), spec.revision)) {}
 
 ImageEntry& ImageBuilder::entry(const std::string& path, std::uint32_t mode) {
   SBENCH_CHECK(!path.empty() && path.front() != '/' && path.back() != '/');
   auto& made = entries_[path];
   made.path = path;
   made.mode = mode;
-  const std::uint64_t hash = text_hash(path, spec_.seed + static_cast<std::uint64_t>(spec_.step) * 1000 + spec_.revision);
+  const std::uint64_t hash =
+      text_hash(path, spec_.seed + static_cast<std::uint64_t>(spec_.step) * 1000 + spec_.revision);
   made.content_seed = hash;
   const auto seconds = kEpochS + static_cast<std::int64_t>(hash % kSpanS);
   made.mtime_ns = seconds * 1'000'000'000 + static_cast<std::int64_t>((hash >> 32) % 1'000'000'000);
@@ -70,7 +71,7 @@ void ImageBuilder::add_hard_link(const std::string& path, const std::string& tar
 void ImageBuilder::remove(const std::string& path) { deletions_.push_back(path); }
 
 std::string ImageBuilder::word(std::size_t syllables) {
-  static constexpr const char* kSyllables[] = {"ba", "co", "di", "fe", "gu", "la", "mo", "ni", "pe", "ru",
+  static constexpr const char* kSyllables[] = {"ba", "co", "di", "fe", "gu", "la",  "mo",  "ni",  "pe",  "ru",
                                                "sa", "te", "vi", "xo", "za", "con", "lib", "net", "sys", "py"};
   std::string made;
   for (std::size_t i = 0; i < syllables; ++i) {
@@ -86,8 +87,8 @@ std::vector<std::string> ImageBuilder::place_files(const Area& area, std::uint64
     while (folders.size() <= wanted) {
       // A new folder below the top one or below an earlier one: depths vary up to folder_depth.
       const std::string& above = folders[area.folder_depth > 1 ? rng_.below(folders.size()) : 0];
-      const auto levels = std::count(above.begin(), above.end(), '/') -
-                          std::count(folders.front().begin(), folders.front().end(), '/');
+      const auto levels =
+          std::count(above.begin(), above.end(), '/') - std::count(folders.front().begin(), folders.front().end(), '/');
       if (static_cast<unsigned>(levels) < area.folder_depth) {
         folders.push_back(fmt::format("{}/{}{}", above, word(2), folders.size()));
       }

@@ -11,10 +11,10 @@ namespace sbench {
 
 /// Where a part of a layer's files lives and what they look like.
 struct Area {
-  const char* folder;        ///< below the root
-  const char* suffix;        ///< of every file name
-  unsigned share_permille;   ///< of the layer's files
-  double median_bytes;       ///< of the log-normal sizes, before scaling to the layer's total
+  const char* folder;       ///< below the root
+  const char* suffix;       ///< of every file name
+  unsigned share_permille;  ///< of the layer's files
+  double median_bytes;      ///< of the log-normal sizes, before scaling to the layer's total
   double sigma;
   unsigned compressible_percent;
   std::uint32_t mode;

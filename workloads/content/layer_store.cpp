@@ -33,7 +33,8 @@ Result<Region> make_region(const char* name, const std::function<Status(ByteSink
   if (size == 0) {
     return Region();
   }
-  void* const mapped = ::mmap(nullptr, static_cast<std::size_t>(size), PROT_READ, MAP_SHARED | MAP_POPULATE, fd.get(), 0);
+  void* const mapped =
+      ::mmap(nullptr, static_cast<std::size_t>(size), PROT_READ, MAP_SHARED | MAP_POPULATE, fd.get(), 0);
   if (mapped == MAP_FAILED) {
     return errno_error("cannot map a memory file for {}", name);
   }

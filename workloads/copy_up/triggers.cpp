@@ -32,7 +32,7 @@ struct Target {
   fs::path file;
   fs::path other;  ///< a second name in the same folder
   std::uint64_t size = 0;
-  Content added;   ///< what append, patch and mmap_write put in
+  Content added;  ///< what append, patch and mmap_write put in
 
   [[nodiscard]] std::uint64_t middle() const { return size / 2; }
 };
@@ -48,8 +48,8 @@ Status write_added(const Target& t, std::uint64_t offset) {
 
 Status write_through_mapping(const Target& t) {
   SBENCH_TRY_SET(Fd fd, open_file(t.file, O_RDWR));
-  void* const mapped = ::mmap(nullptr, kWritten, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(),
-                              static_cast<off_t>(t.middle()));
+  void* const mapped =
+      ::mmap(nullptr, kWritten, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), static_cast<off_t>(t.middle()));
   if (mapped == MAP_FAILED) {
     return errno_error("cannot map {}", t.file.string());
   }
@@ -81,9 +81,15 @@ bool any(const struct stat&) { return true; }
 
 constexpr std::array kTriggers = {
     Trigger{"append", true, false, [](const Target& t) { return write_added(t, t.size); },
-            [](const Target& t) { return Outcome{t.size + kWritten, t.size, kWritten}; }, any},
+            [](const Target& t) {
+              return Outcome{t.size + kWritten, t.size, kWritten};
+            },
+            any},
     Trigger{"patch", true, false, [](const Target& t) { return write_added(t, t.middle()); },
-            [](const Target& t) { return Outcome{t.size, t.middle(), kWritten}; }, any},
+            [](const Target& t) {
+              return Outcome{t.size, t.middle(), kWritten};
+            },
+            any},
     Trigger{"truncate", false, false,
             [](const Target& t) {
               return called(::truncate(t.file.c_str(), static_cast<off_t>(t.middle())), "truncate", t.file);
@@ -95,9 +101,10 @@ constexpr std::array kTriggers = {
               return {};
             },
             same, any},
-    Trigger{"chown", false, false,
-            [](const Target& t) { return called(::chown(t.file.c_str(), kOwner, kOwner), "change the owner of", t.file); },
-            same, [](const struct stat& s) { return s.st_uid == kOwner && s.st_gid == kOwner; }},
+    Trigger{
+        "chown", false, false,
+        [](const Target& t) { return called(::chown(t.file.c_str(), kOwner, kOwner), "change the owner of", t.file); },
+        same, [](const struct stat& s) { return s.st_uid == kOwner && s.st_gid == kOwner; }},
     Trigger{"chmod", false, false,
             [](const Target& t) { return called(::chmod(t.file.c_str(), kMode), "change the mode of", t.file); }, same,
             [](const struct stat& s) { return (s.st_mode & 07777) == kMode; }},
@@ -119,7 +126,10 @@ constexpr std::array kTriggers = {
             [](const Target& t) { return called(::rename(t.file.c_str(), t.other.c_str()), "rename", t.file); },
             [](const Target& t) { return Outcome{.size = t.size, .renamed = true}; }, any},
     Trigger{"mmap_write", true, false, write_through_mapping,
-            [](const Target& t) { return Outcome{t.size, t.middle(), kWritten}; }, any},
+            [](const Target& t) {
+              return Outcome{t.size, t.middle(), kWritten};
+            },
+            any},
 };
 
 Status verify_outcome(const Trigger& trigger, const Target& t, const Content& base) {
@@ -129,7 +139,8 @@ Status verify_outcome(const Trigger& trigger, const Target& t, const Content& ba
   SBENCH_TRY(verify(!outcome.renamed || !fs::exists(t.file), "the old name of a renamed file is gone"));
   struct stat status {};
   SBENCH_TRY(called(::lstat(now.c_str(), &status), "inspect", now));
-  SBENCH_TRY(verify(trigger.metadata_holds(status), fmt::format("{} has the metadata {} gave it", now.string(), trigger.name)));
+  SBENCH_TRY(verify(trigger.metadata_holds(status),
+                    fmt::format("{} has the metadata {} gave it", now.string(), trigger.name)));
   if (trigger.name == std::string_view("setxattr")) {
     std::array<char, 8> value{};
     const ssize_t count = ::getxattr(now.c_str(), "user.sbench", value.data(), value.size());
@@ -198,7 +209,9 @@ const RegisterWorkload kRegistered{{
     .version = 1,
     .cache = "warm",
     .durability = "fsync-per-op",
-    .params = {{"op", "what is done to the file", {{trigger_names(), trigger_names(), trigger_names(), trigger_names()}}},
+    .params = {{"op",
+                "what is done to the file",
+                {{trigger_names(), trigger_names(), trigger_names(), trigger_names()}}},
                {"size", "bytes of the lower file", {{{"1M"}, {"16M", "64M"}, {"16M", "64M"}, {"16M", "64M"}}}}},
     .keep = keep,
     .run = run,

@@ -60,10 +60,38 @@ Status verify_changes(const std::vector<Change>& found, const Plan& plan) {
       SBENCH_TRY(verify(folder, fmt::format("{} was not changed, yet it is listed", change.path)));
       continue;
     }
-    SBENCH_TRY(verify(change.kind == expected->second, fmt::format("{} is listed as {}", change.path, letter(change.kind))));
+    SBENCH_TRY(
+        verify(change.kind == expected->second, fmt::format("{} is listed as {}", change.path, letter(change.kind))));
     ++files;
   }
   return verify(files == plan.changes.size(), fmt::format("{} of {} changes are listed", files, plan.changes.size()));
+}
+
+/// Unpacks the diff on another container of the image and reads every changed file there.
+Status verify_diff(Case& c, const LayerId& container, const LayerId& image, const std::vector<SmallFile>& files,
+                   const Plan& plan) {
+  MemorySink packed;
+  SBENCH_TRY(c.driver().diff(container, image, packed));
+  Scratch scratch(c);
+  SBENCH_TRY_SET(const LayerId copy, scratch.prepare("verify-diff", image));
+  MemorySource source(packed.data());
+  SBENCH_TRY_SET([[maybe_unused]] const auto bytes, c.driver().apply(copy, source));
+  SBENCH_TRY_SET(Mount mount, c.driver().mount(copy));
+  std::size_t found = 0;
+  for (const auto& file : files) {
+    const fs::path path = mount.path() / file.path;
+    if (const auto change = plan.changes.find(file.path); change != plan.changes.end()) {
+      ++found;
+      SBENCH_TRY(change->second == Change::Kind::deleted ? verify(!fs::exists(path), path.string() + " is gone")
+                                                         : verify_small_file(path, file, kAppended));
+    } else if (plan.changes.contains(file.path + "-new")) {
+      ++found;
+      SBENCH_TRY(verify_file(path.string() + "-new", append_content(file), file.size_bytes));
+    }
+  }
+  SBENCH_TRY(mount.release());
+  SBENCH_TRY(verify(found == plan.changes.size(), "every change was looked at"));
+  return scratch.remove_all();
 }
 
 Status run(Case& c) {
@@ -72,7 +100,8 @@ Status run(Case& c) {
   Scratch scratch(c);
   SBENCH_TRY_SET(const LayerId container, scratch.prepare("diff", image));
   SBENCH_TRY_SET(Mount mount, c.driver().mount(container));
-  SBENCH_TRY_SET(const Plan plan, change_files(mount.path(), small_files(c, count), c.params().number("changed")));
+  const auto files = small_files(c, count);
+  SBENCH_TRY_SET(const Plan plan, change_files(mount.path(), files, c.params().number("changed")));
   SBENCH_TRY(mount.release());
   SBENCH_TRY(quiet(c));
 
@@ -90,6 +119,7 @@ Status run(Case& c) {
   }));
   SBENCH_TRY(verify_changes(changes, plan));
   SBENCH_TRY(verify(tar.bytes() >= plan.bytes, "the diff holds all changed content"));
+  SBENCH_TRY(verify_diff(c, container, image, files, plan));
   return scratch.remove_all();
 }
 
@@ -99,7 +129,9 @@ const RegisterWorkload kRegistered{{
     .version = 1,
     .cache = "warm",
     .durability = "none",
-    .params = {{"files", "files in the image", {{{"50"}, {"1000", "4000"}, {"1000", "10000"}, {"1000", "10000", "100000"}}}},
+    .params = {{"files",
+                "files in the image",
+                {{{"50"}, {"1000", "4000"}, {"1000", "10000"}, {"1000", "10000", "100000"}}}},
                {"changed", "files changed", {{{"10"}, {"10", "200"}, {"10", "500"}, {"10", "100", "1000"}}}}},
     .run = run,
 }};

@@ -45,7 +45,8 @@ Status run(Case& c) {
   c.metric("inodes_growth", static_cast<double>(after.inodes) - static_cast<double>(before.inodes));
 
   SBENCH_TRY_SET(Mount mount, c.driver().mount(top));
-  SBENCH_TRY(verify_image(mount.path(), merged_image(c, scale, LayerStep::config), check_depth(scale), c.rng("verify")));
+  SBENCH_TRY(
+      verify_image(mount.path(), merged_image(c, scale, LayerStep::config), check_depth(scale), c.rng("verify")));
   SBENCH_TRY(mount.release());
   return c.phase("remove", [&] { return scratch.remove_all(); });
 }
