@@ -139,15 +139,17 @@ Status remove_directory_at(int parent_fd, const std::string& name, dev_t device,
 
 }  // namespace
 
-Status remove_tree(const fs::path& path) {
+Status remove_tree_at(int parent_fd, const std::string& name, const std::string& shown) {
   struct stat status {};
-  if (::lstat(path.c_str(), &status) != 0) {
-    return errno == ENOENT ? Status() : Status(errno_error("cannot inspect {}", path.string()));
+  if (::fstatat(parent_fd, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    return errno == ENOENT ? Status() : Status(errno_error("cannot inspect {}", shown));
   }
   if (!S_ISDIR(status.st_mode)) {
-    return ::unlink(path.c_str()) == 0 ? Status() : Status(errno_error("cannot remove {}", path.string()));
+    return ::unlinkat(parent_fd, name.c_str(), 0) == 0 ? Status() : Status(errno_error("cannot remove {}", shown));
   }
-  return remove_directory_at(AT_FDCWD, path.string(), status.st_dev, path.string());
+  return remove_directory_at(parent_fd, name, status.st_dev, shown);
 }
+
+Status remove_tree(const fs::path& path) { return remove_tree_at(AT_FDCWD, path.string(), path.string()); }
 
 }  // namespace sbench

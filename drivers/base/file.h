@@ -30,5 +30,7 @@ namespace sbench {
 
 /// Deletes a tree (never crosses into another file system); nothing there is fine.
 [[nodiscard]] Status remove_tree(const std::filesystem::path& path);
+/// The same for the entry `name` below `parent_fd`; `shown` names it in errors.
+[[nodiscard]] Status remove_tree_at(int parent_fd, const std::string& name, const std::string& shown);
 
 }  // namespace sbench
