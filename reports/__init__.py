@@ -1,0 +1,6 @@
+"""Reports: reads sbench result files and nothing else.
+
+`python3 -m reports --help` lists the commands. Layers, each importing only from
+those before it: errors, text → statistics, histogram → result_file → comparison,
+use_cases → summary, table, figures/ → html_report, markdown → __main__.
+"""

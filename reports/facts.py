@@ -1,0 +1,156 @@
+"""What was run and where, and what a reader should be warned of: shared by all outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from . import text
+from .comparison import Comparison
+from .statistics import INFERENCE_BLOCKS_MIN
+
+NOISE_WARNING = 0.10
+
+
+@dataclass(frozen=True)
+class Warning_:
+    """Something that weakens the result, and what to do about it."""
+
+    what: str
+    remedy: str
+
+
+def blocks_words(comparison: Comparison) -> str:
+    """'5 blocks: ranges, no inference' or '9 blocks: 95 % intervals'."""
+    body = comparison.run.body
+    done, planned = body["blocks_done"], body["blocks_planned"]
+    count = f"{done}" if done == planned else f"{done} of {planned}"
+    plural = "" if done == 1 and done == planned else "s"
+    return f"{count} block{plural}: " + ("95 % intervals" if comparison.inference else "ranges only, no inference")
+
+
+def noise_words(comparison: Comparison) -> str:
+    """The noise floor as a sentence fragment."""
+    floor = comparison.noise_floor
+    if floor is None:
+        return "unknown (needs 3 blocks)"
+    return f"{floor * 100:.1f} %: smaller differences are not visible in this run"
+
+
+def header(comparison: Comparison) -> list[tuple[str, str]]:
+    """(name, value) pairs: machine, kernel, device, time, blocks, seed, noise floor."""
+    run = comparison.run
+    body, context = run.body, run.context
+    environment = body["environment"]
+    identity, version = environment["identity"], environment["version"]
+    device = body["device"]
+    model = (identity.get("device") or {}).get("model", "")
+    kind = "loop (embedded image file)" if device["kind"] == "loop" else f"real device {model}".strip()
+    direct = "direct I/O" if device["direct_io"] else "buffered I/O"
+    cpu = identity.get("cpu_model") or "CPU unknown"
+    pairs: list[tuple[str, Any]] = [
+        ("Host", context["host_name"]),
+        ("System", f"{version.get('distribution', 'unknown')}, kernel {version.get('kernel_release', 'unknown')}"),
+        ("Processor", f"{context['num_cpus']} × {cpu}, {identity.get('architecture', '')}".rstrip(", ")),
+        ("Memory", f"{identity['ram_gib']} GiB" if "ram_gib" in identity else "unknown"),
+        ("Virtualisation", identity.get("virtualisation", "unknown")),
+        ("Device", f"{kind}, {text.human_bytes(device['size_bytes'])}, {direct}, {device['path']}"),
+        ("Date", context["date"]),
+        ("Profile", body["profile"]),
+        ("Blocks", blocks_words(comparison)),
+        ("Seed", body["seed"]),
+        ("Noise floor", noise_words(comparison)),
+        ("Suite", f"{body['suite']['name']} {body['suite']['version']}, sbench {version.get('sbench', 'unknown')} "
+                  f"({version.get('sbench_commit', 'commit unknown')})"),
+        ("Command", body["command"]),
+    ]
+    return [(name, str(value)) for name, value in pairs]
+
+
+def skipped(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """(driver or cell, reason, remedy) of everything that was asked for and could not run."""
+    rows = [(skip.get("cell") or skip["driver"], skip["detail"], skip["remedy"]) for skip in comparison.run.body["skips"]]
+    for driver in comparison.run.failed_check:
+        rows.append((driver.label, "failed the semantic check, so it is not ranked: " + "; ".join(driver.differences[:3]),
+                     "see the differences in the result file; this is a bug in the driver or in the kernel"))
+    return rows
+
+
+def failures(comparison: Comparison) -> list[tuple[str, str, str, str]]:
+    """(case, block, phase, detail) of every failed sample."""
+    return [(f["cell"], str(f["block"]), f["phase"], f["detail"]) for f in comparison.run.body["failures"]]
+
+
+def _flag_counts(comparison: Comparison) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for blocks in comparison.run.samples.values():
+        for sample in blocks.values():
+            for flag in sample.flags:
+                counts[flag] = counts.get(flag, 0) + 1
+    return counts
+
+
+def warnings(comparison: Comparison) -> list[Warning_]:
+    """Everything that weakens the result, worst first."""
+    run = comparison.run
+    body = run.body
+    found: list[Warning_] = []
+    if not body["complete"]:
+        found.append(Warning_(f"The run was cut short: {body['blocks_done']} of {body['blocks_planned']} blocks are finished.",
+                              "Finish it with sbench run --resume and the folder of this result."))
+    if body["failures"]:
+        found.append(Warning_(f"{len(body['failures'])} sample{'s' if len(body['failures']) != 1 else ''} failed and are left out.",
+                              "See the list of failures; they are errors, not slow results."))
+    if not comparison.inference:
+        found.append(Warning_(f"Fewer than {INFERENCE_BLOCKS_MIN} blocks: brackets are ranges of what was seen, not confidence intervals.",
+                              "For inference: --profile standard, or --blocks 9."))
+    floor = comparison.noise_floor
+    if floor is not None and floor > NOISE_WARNING:
+        found.append(Warning_(f"This machine is noisy: differences under {floor * 100:.0f} % are not visible.",
+                              "Stop other work on it, or add blocks."))
+    flags = _flag_counts(comparison)
+    if flags.get("cache_not_cold"):
+        found.append(Warning_(f"{flags['cache_not_cold']} cold samples began with part of the data still cached.",
+                              "Treat their cold times as lower bounds."))
+    if flags.get("quiesce_timeout"):
+        found.append(Warning_(f"In {flags['quiesce_timeout']} samples the device did not come to rest in time.",
+                              "Their device bytes may miss late writes; stop other users of the device."))
+    unsteady = sum(s.unstable for by_key in comparison.by_case.values() for r in by_key.values() for s in r.standings.values())
+    if unsteady:
+        found.append(Warning_(f"{unsteady} cells are unsteady (~): their own blocks differ by more than 10 %.",
+                              "Add blocks with --blocks, or look at the range before trusting the median."))
+    version, state = body["environment"]["version"], body["environment"]["state"]
+    if version.get("build_type") not in (None, "Release", "RelWithDebInfo"):
+        found.append(Warning_(f"sbench was built as {version['build_type']}.", "Build the release preset before comparing."))
+    governor = state.get("governor", "none")
+    if governor not in ("none", "performance", "unknown"):
+        found.append(Warning_(f"The CPU frequency governor is {governor}.", "Set it to performance for steadier times."))
+    return found
+
+
+METHOD_NOTES = (
+    "Every block formats each driver afresh, in an order drawn from the seed; a native control (a plain directory on the same device) runs in every block.",
+    "Ratios are paired by block: the estimate is the Hodges-Lehmann centre of the logarithms, the interval inverts the signed-rank test exactly (6 to 25 blocks) "
+    "or resamples blocks (more). Below 6 blocks the brackets are the smallest and largest ratio seen.",
+    "Two drivers tie when the interval of their ratio includes 1, lies within ±2 %, or when the difference does not survive the correction for the number of comparisons "
+    "(Benjamini-Hochberg, 5 %).",
+    "A row or use case is the geometric mean over the cases that all its drivers finished; the number of cases is shown. Use cases give each workload the same weight.",
+    "Times are ranked within one engine class only (kernel, uml, userspace). Device bytes, space and inodes are counts and compare across classes.",
+    "Device bytes come from the counters of the lowest device, from the first timed phase until the device is quiet after the last.",
+    "The noise floor is the half-width a comparison of the control with itself would have, from its spread between blocks (median over cases).",
+    "Unsteady (~): 1.4826 · MAD of a driver's own log times over 10 %. Nothing is dropped as an outlier.",
+)
+
+GLOSSARY = (
+    ("block", "one pass over all drivers and cases on freshly formatted stores; the unit of repetition"),
+    ("case", "a workload with its parameters, apart from the driver"),
+    ("control", "the native driver: a plain directory on the same device; ratios to it show what a storage driver adds"),
+    ("copy-up", "copying a file of the image into the container's layer at its first change"),
+    ("cold, warm", "whether the files were out of the page cache, or in it, when the timed part began"),
+    ("device bytes", "what the kernel's counters of the lowest block device say was written or read"),
+    ("durability", "fsync-per-op: each write is synced inside its time; sync-at-end: one sync at the end is timed; none: no sync is timed"),
+    ("engine class", "kernel: the real facility; uml: the real facility inside user-mode Linux; userspace: sbench's reference implementation"),
+    ("inference", "a statement that holds beyond this run with 95 % confidence; needs 6 blocks"),
+    ("tie", "a difference this run cannot tell from none"),
+    ("write amplification", "bytes written to the device per byte the application wrote"),
+)

@@ -1,0 +1,130 @@
+"""The self-contained HTML report: one file, inline SVG, no script, no network, same bytes for the same input."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from . import facts, summary, use_cases
+from .comparison import Comparison
+from .errors import ReportError
+from .figures import Figure, build_all, canvas
+from .figures.heat_map import cell_text
+
+EMBEDDED_BYTES_MAX = 1_000_000
+_HERE = Path(__file__).parent
+_NO_FIGURES = "notice: python3-matplotlib is missing; the report has tables only"
+
+
+def _json_for_html(value: Any) -> str:
+    """JSON that cannot end the script element or start a comment."""
+    compact = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return compact.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
+    """Nested objects as (path, text) rows."""
+    if isinstance(value, dict):
+        return [row for key, each in value.items() for row in _flat(f"{prefix}.{key}" if prefix else str(key), each)]
+    if isinstance(value, list):
+        return [(prefix, ", ".join(str(each) for each in value))]
+    return [(prefix, str(value))]
+
+
+def _verdicts(comparison: Comparison) -> list[tuple[str, list[dict[str, Any]]]]:
+    by_engine: dict[str, list[dict[str, Any]]] = {}
+    for verdict in use_cases.verdicts(comparison):
+        ranking = verdict.ranking
+        second = ranking.runner_up
+        cells = f"{verdict.cells} of {len(ranking.cases)} cases" if verdict.cells != len(ranking.cases) else f"{verdict.cells} case{'s' if verdict.cells != 1 else ''}"
+        by_engine.setdefault(verdict.engine, []).append({
+            "title": verdict.use_case.title, "question": verdict.use_case.question,
+            "best": comparison.run.label(ranking.best) if ranking.best else "",
+            "ties": [comparison.run.label(d) for d in ranking.ties],
+            "next": comparison.run.label(second.driver) if second else "", "margin": use_cases.margin(verdict),
+            "sure": use_cases.confidence(verdict), "cells": cells, "workloads": verdict.workloads,
+            "costs": use_cases.price(comparison, verdict, ranking.best) if ranking.best else [],
+        })
+    return list(by_engine.items())
+
+
+def _cases(comparison: Comparison) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    sections = []
+    for engine, rankings in comparison.by_case.items():
+        drivers = comparison.run.ranked_in(engine)
+        rows = [(key, *(cell_text(r.standings[d], r.best) for d in drivers)) for key, r in rankings.items()]
+        sections.append((engine, ("case", *(comparison.run.label(d) for d in drivers)), rows))
+    return sections
+
+
+def _drivers(comparison: Comparison) -> list[tuple[str, ...]]:
+    return [(d.label, d.engine, d.semantic_check + (": " + "; ".join(d.differences) if d.differences else ""),
+             "; ".join(f"{k}: {v}" for k, v in d.status)) for d in comparison.run.drivers.values()]
+
+
+def _embedded(comparison: Comparison) -> str:
+    """The whole result file where it is small, else the summary."""
+    whole = _json_for_html(comparison.run.document)
+    return whole if len(whole) <= EMBEDDED_BYTES_MAX else _json_for_html(summary.document(comparison))
+
+
+def render(comparison: Comparison, figures: list[tuple[Figure, str]]) -> str:
+    """The page; `figures` pairs each figure with its inline SVG ("" for a table only)."""
+    try:
+        import jinja2
+        from markupsafe import Markup
+    except ImportError:
+        raise ReportError("cannot write HTML: python3-jinja2 is missing; install it, or use report-markdown") from None
+    run = comparison.run
+    body = run.body
+    light, dark = canvas.theme_css(run)
+    css = (_HERE / "style.css").read_text(encoding="utf-8").replace("LIGHT_COLOURS", light).replace("DARK_COLOURS", dark)
+    loader = jinja2.FileSystemLoader(str(_HERE))
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True,
+                                     undefined=jinja2.StrictUndefined)
+    return environment.get_template("report.html.j2").render(
+        css=Markup(css), host=run.context["host_name"], device_kind=body["device"]["kind"], engines=run.engines,
+        inference=comparison.inference, blocks=comparison.blocks, complete=body["complete"],
+        header=facts.header(comparison), verdicts=_verdicts(comparison), warnings=facts.warnings(comparison),
+        figures=[{"slug": f.slug, "title": f.title, "lead": f.lead, "notes": f.notes, "columns": f.columns,
+                  "rows": f.rows, "svg": Markup(svg)} for f, svg in figures],
+        cases=_cases(comparison), skipped=facts.skipped(comparison), failures=facts.failures(comparison),
+        workloads=[(name, w["summary"], w["cache"], w["durability"], w["version"]) for name, w in body["workloads"].items()],
+        drivers=_drivers(comparison), environment=_flat("", body["environment"]), method=facts.METHOD_NOTES,
+        glossary=facts.GLOSSARY, run_id=body["run_id"], command=body["command"], seed=body["seed"],
+        data_id="sbench-data", data=Markup(_embedded(comparison)))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replaces `path` in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def write(comparison: Comparison, output: Path, figures_folder: Path | None) -> str:
+    """Writes the page and, with a folder, each figure as SVG and PNG. Returns a notice for stderr or ""."""
+    drawing = canvas.available()
+    drawn: list[tuple[Figure, str]] = []
+    for figure in build_all(comparison):
+        svg = ""
+        if drawing and figure.draw:
+            picture = figure.draw()
+            svg = canvas.inline_svg(picture, figure.slug, figure.title, figure.alt, comparison.run)
+            if figures_folder:
+                _write(figures_folder / f"{figure.slug}.svg", canvas.svg_file(picture).encode())
+                _write(figures_folder / f"{figure.slug}.png", canvas.png_file(picture))
+            canvas.close(picture)
+        drawn.append((figure, svg))
+    _write(output, render(comparison, drawn).encode("utf-8"))
+    return "" if drawing else _NO_FIGURES

@@ -1,0 +1,84 @@
+"""Markdown: the comparison table alone, and the whole report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from . import facts, text, use_cases
+from .comparison import Comparison, Ranking
+from .figures import build_all
+from .figures.heat_map import cell_text
+from .table import cell
+from .text import markdown as escape
+
+
+def grid(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; every cell is escaped."""
+    head = "| " + " | ".join(escape(c) for c in columns) + " |"
+    rule = "|" + "|".join([" --- "] + [" ---: "] * (len(columns) - 1)) + "|"
+    return "\n".join([head, rule, *("| " + " | ".join(escape(c) for c in row) + " |" for row in rows)])
+
+
+def _comparison(comparison: Comparison, engine: str, rankings: dict[str, Ranking]) -> str:
+    drivers = comparison.run.ranked_in(engine)
+    rows = []
+    for key, ranking in rankings.items():
+        count = f" ({len(ranking.common)})" if len(ranking.cases) > 1 else ""
+        native = text.human_time(ranking.control.value) if ranking.control else "–"
+        rows.append((key + count, native, *(cell(ranking.standings[d]) for d in drivers)))
+    return grid(("cases", "native", *(comparison.run.label(d) for d in drivers)), rows)
+
+
+def _remarks(comparison: Comparison) -> list[str]:
+    parts = []
+    if facts.skipped(comparison):
+        parts += ["### Not run", "", grid(("what", "why", "remedy"), facts.skipped(comparison)), ""]
+    if comparison.run.body["failures"]:
+        parts += ["### Failures", "", grid(("case", "block", "phase", "detail"), facts.failures(comparison)), ""]
+    found = facts.warnings(comparison)
+    if found:
+        parts += ["### Warnings", "", *(f"- {escape(w.what)} {escape(w.remedy)}" for w in found), ""]
+    return parts
+
+
+def render_table(comparison: Comparison) -> str:
+    """What the terminal table shows, as Markdown."""
+    parts = ["## sbench: time relative to native", ""]
+    for engine, rankings in comparison.by_group.items():
+        parts += [f"**{engine} engines**, lower is better", "", _comparison(comparison, engine, rankings), ""]
+    interval = "95 % interval" if comparison.inference else "range seen (no inference)"
+    parts += [f"\\* best, = tie with best, \\~ unsteady, – no number; ± half the {interval}. {escape(facts.blocks_words(comparison))}; "
+              f"seed {comparison.run.body['seed']}; noise floor {escape(facts.noise_words(comparison))}.", ""]
+    return "\n".join(parts + _remarks(comparison)).rstrip() + "\n"
+
+
+def _verdicts(comparison: Comparison) -> list[str]:
+    rows = []
+    for verdict in use_cases.verdicts(comparison):
+        ranking = verdict.ranking
+        best = comparison.run.label(ranking.best) if ranking.best else "–"
+        ties = ", ".join(comparison.run.label(d) for d in ranking.ties) or "–"
+        second = ranking.runner_up
+        runner = f"{comparison.run.label(second.driver)} {use_cases.margin(verdict)}" if second else "–"
+        costs = "; ".join(use_cases.price(comparison, verdict, ranking.best)) if ranking.best else ""
+        rows.append((verdict.use_case.title, verdict.engine, best, ties, runner, use_cases.confidence(verdict), costs,
+                     ", ".join(verdict.workloads)))
+    return ["## Verdict", "", grid(("use", "engines", "fastest", "tied with it", "next", "how sure", "what it costs", "from"), rows), ""]
+
+
+def render_report(comparison: Comparison) -> str:
+    """The whole report: header, verdict, every figure's table, every case, remarks, method, glossary."""
+    parts = ["# Storage drivers compared", "", grid(("what", "value"), facts.header(comparison)), "", *_verdicts(comparison)]
+    for figure in build_all(comparison):
+        parts += [f"## {escape(figure.title)}", "", escape(figure.lead), "", escape(figure.alt) + ".", "",
+                  grid(figure.columns, figure.rows), ""]
+        parts += [f"- {escape(note)}" for note in figure.notes] + ([""] if figure.notes else [])
+    for engine, rankings in comparison.by_case.items():
+        drivers = comparison.run.ranked_in(engine)
+        rows = [(key, *(cell_text(r.standings[d], r.best) for d in drivers)) for key, r in rankings.items()]
+        parts += [f"## Every case, time relative to the best ({engine} engines)", "",
+                  grid(("case", *(comparison.run.label(d) for d in drivers)), rows), ""]
+    parts += _remarks(comparison)
+    parts += ["## Method", "", *(f"- {escape(note)}" for note in facts.METHOD_NOTES), "",
+              "## Glossary", "", *(f"- **{escape(word)}**: {escape(meaning)}" for word, meaning in facts.GLOSSARY)]
+    return "\n".join(parts).rstrip() + "\n"
