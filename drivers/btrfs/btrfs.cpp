@@ -36,12 +36,16 @@ class BtrfsDriver final : public BackedDriver {
       }
       SBENCH_TRY(make_directories(root / "subvolumes"));
     }
-    return std::unique_ptr<Driver>(new BtrfsDriver(std::move(store), options));
+    SBENCH_TRY_SET(auto uncleaned, btrfs::deleted_subvolumes(root));
+    return std::unique_ptr<Driver>(new BtrfsDriver(std::move(store), options, std::move(uncleaned)));
   }
 
   Status sync() override {
+    if (uncleaned_.empty()) {
+      return btrfs::commit_transaction(root());
+    }
     SBENCH_TRY(btrfs::wait_until_cleaned(root()));
-    if (has_quota() && !uncleaned_.empty()) {
+    if (has_quota()) {
       SBENCH_TRY(btrfs::remove_quota_groups(root(), uncleaned_));
       SBENCH_TRY(btrfs::commit_transaction(root()));
     }
@@ -71,7 +75,8 @@ class BtrfsDriver final : public BackedDriver {
   Capabilities capabilities() const override { return {}; }
 
  private:
-  BtrfsDriver(Store store, Options options) : BackedDriver(std::move(store)), options_(std::move(options)) {}
+  BtrfsDriver(Store store, Options options, std::vector<std::uint64_t> uncleaned)
+      : BackedDriver(std::move(store)), options_(std::move(options)), uncleaned_(std::move(uncleaned)) {}
 
   bool has_quota() const { return options_.at("quota") == "on"; }
   std::filesystem::path subvolume_of(const LayerId& id) const { return root() / "subvolumes" / id; }
@@ -106,7 +111,7 @@ class BtrfsDriver final : public BackedDriver {
   Status hide_layer(const LayerId&) override { return {}; }
 
   Options options_;
-  std::vector<std::uint64_t> uncleaned_;  ///< ids of subvolumes deleted since the last sync()
+  std::vector<std::uint64_t> uncleaned_;  ///< ids of subvolumes deleted since the last sync(), or before opening
 };
 
 }  // namespace

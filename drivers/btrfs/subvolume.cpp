@@ -37,14 +37,6 @@ Result<std::uint64_t> subvolume_id(const std::filesystem::path& path) {
   return id;
 }
 
-Result<std::vector<std::uint64_t>> deleted_ids(const std::filesystem::path& mount) {
-  std::uint64_t* raw = nullptr;
-  std::size_t count = 0;
-  SBENCH_TRY(checked(btrfs_util_deleted_subvolumes(mount.c_str(), &raw, &count), "list deleted subvolumes of", mount));
-  const std::unique_ptr<std::uint64_t, decltype(&std::free)> owner(raw, &std::free);
-  return std::vector<std::uint64_t>(raw, raw + count);
-}
-
 /// The subvolume and those nested below it, the nested ones first.
 Result<std::vector<std::filesystem::path>> with_nested(const std::filesystem::path& path) {
   btrfs_util_subvolume_iterator* raw = nullptr;
@@ -99,12 +91,20 @@ Status commit_transaction(const std::filesystem::path& mount) {
   return checked(btrfs_util_sync(mount.c_str()), "sync", mount);
 }
 
+Result<std::vector<std::uint64_t>> deleted_subvolumes(const std::filesystem::path& mount) {
+  std::uint64_t* raw = nullptr;
+  std::size_t count = 0;
+  SBENCH_TRY(checked(btrfs_util_deleted_subvolumes(mount.c_str(), &raw, &count), "list deleted subvolumes of", mount));
+  const std::unique_ptr<std::uint64_t, decltype(&std::free)> owner(raw, &std::free);
+  return std::vector<std::uint64_t>(raw, raw + count);
+}
+
 Status wait_until_cleaned(const std::filesystem::path& mount) {
-  for (bool waited = false;; waited = true) {
+  for (;;) {
     SBENCH_TRY(commit_transaction(mount));  // also wakes the cleaner
-    SBENCH_TRY_SET(const auto waiting, deleted_ids(mount));
+    SBENCH_TRY_SET(const auto waiting, deleted_subvolumes(mount));
     if (waiting.empty()) {
-      return waited ? commit_transaction(mount) : Status();
+      return commit_transaction(mount);  // what the cleaner freed last is pinned until then
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }

@@ -20,7 +20,9 @@ namespace sbench::btrfs {
 /// back later, by the kernel's cleaner: wait_until_cleaned().
 [[nodiscard]] Result<std::vector<std::uint64_t>> delete_subvolume(const std::filesystem::path& path);
 
-/// Commits the transaction, and waits until every deleted subvolume's space is free again.
+/// Ids of deleted subvolumes that the cleaner has not finished with.
+[[nodiscard]] Result<std::vector<std::uint64_t>> deleted_subvolumes(const std::filesystem::path& mount);
+/// Waits until every deleted subvolume's space is free again. Commits at least twice.
 [[nodiscard]] Status wait_until_cleaned(const std::filesystem::path& mount);
 /// Commits the running transaction: everything is on the device.
 [[nodiscard]] Status commit_transaction(const std::filesystem::path& mount);

@@ -8,6 +8,9 @@
 //   l/NAME             -> ../layers/ID/diff; short, so that 128 of them fit in a page of mount options
 // A base layer needs no mount: its merged tree is its diff directory.
 //
+// index=on keeps part of a layer's truth in its work directory (index_links.h):
+// the diff directory alone does not tell then, and commit makes it whole.
+//
 // volatile=on: overlayfs marks the work directory at mount and refuses to mount
 // it again. The mark is removed before each mount: the promise given up is the
 // one about a crash, and a benchmark's store is made afresh after a crash.
@@ -26,6 +29,7 @@
 #include "drivers/driver.h"
 #include "drivers/layer/copy_tree.h"
 #include "drivers/layer/upper_diff.h"
+#include "drivers/overlay2/index_links.h"
 
 namespace sbench {
 
@@ -64,7 +68,8 @@ std::string features_of(const Options& options) {
 
 Capabilities capabilities_of(const Options& options) {
   Capabilities capabilities;
-  capabilities.native_diff = options.at("metacopy") == "off" && redirect_dir_of(options) != "on";
+  capabilities.native_diff =
+      options.at("metacopy") == "off" && redirect_dir_of(options) != "on" && options.at("index") == "off";
   capabilities.copies_whole_file = parse_backing(options) == BackingType::ext4;
   capabilities.shares_page_cache = true;
   capabilities.depth_layers_max = kLowersMax;
@@ -191,6 +196,7 @@ class Overlay2Driver final : public BackedDriver {
 
   Status commit_layer(const LayerId& name, const LayerId& key) override {
     SBENCH_TRY(check_not_shown(key));
+    SBENCH_TRY(take_in_index(key));
     SBENCH_TRY(remove_tree(layer_of(key) / "work"));  // its index would add to link counts
     if (name == key) {
       return {};
@@ -201,6 +207,21 @@ class Overlay2Driver final : public BackedDriver {
     }
     SBENCH_TRY(remove_tree(link_of(key)));
     return make_link(name);
+  }
+
+  Status take_in_index(const LayerId& key) {
+    SBENCH_TRY_SET(const auto row, table().find(key));
+    if (options_.at("index") == "off" || !row.parent) {
+      return {};
+    }
+    SBENCH_TRY_SET(const bool needed, has_index_links(diff_of(key)));
+    if (!needed) {
+      return {};
+    }
+    SBENCH_TRY_SET(const auto shown, show_layer(key));
+    const Status copied = copy_up_index_links(diff_of(key), shown.path);
+    SBENCH_TRY(hide_layer(key));
+    return copied;
   }
 
   Status delete_layer(const LayerId& id) override {

@@ -59,15 +59,15 @@ TEST(Registry, unknown_drivers_and_options_name_what_there_is) {
   EXPECT_THROW(
       {
         try {
-          find_driver("overlay3");
+          static_cast<void>(find_driver("overlay3"));
         } catch (const UsageError& error) {
           EXPECT_THAT(error.what(), testing::HasSubstr("overlay2"));
           throw;
         }
       },
       UsageError);
-  EXPECT_THROW(complete_options(find_driver("overlay2"), {{"backing", "fat"}}), UsageError);
-  EXPECT_THROW(complete_options(find_driver("overlay2"), {{"colour", "red"}}), UsageError);
+  EXPECT_THROW(static_cast<void>(complete_options(find_driver("overlay2"), {{"backing", "fat"}})), UsageError);
+  EXPECT_THROW(static_cast<void>(complete_options(find_driver("overlay2"), {{"colour", "red"}})), UsageError);
 }
 
 }  // namespace
