@@ -45,6 +45,9 @@ class TarWriter {
   using HardLinks = std::map<std::pair<std::uint64_t, std::uint64_t>, std::string>;
   [[nodiscard]] Status add_file(const std::filesystem::path& file_path, const std::string& entry_path,
                                 HardLinks& hard_links);
+  /// add_file for `name` of the directory `directory_fd`. Sockets, which tars cannot hold, are left out by both.
+  [[nodiscard]] Status add_file_at(int directory_fd, const std::string& name, const std::string& entry_path,
+                                   HardLinks& hard_links);
   /// Adds the `.wh.` marker that deletes `path`, or, with `opaque`, the one that empties directory `path`.
   [[nodiscard]] Status add_whiteout(const std::string& path, bool opaque = false);
   /// Writes the end-of-archive blocks. No calls after it.
