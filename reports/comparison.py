@@ -167,18 +167,27 @@ def rank(run: Run, cases: Iterable[CaseId], engine: str, weights: Mapping[CaseId
     return ranking
 
 
+def _best(logs: Mapping[str, Mapping[int, float]]) -> str:
+    """The driver that no other beats in pairs: among the four lowest medians, the one with the smallest worst ratio."""
+    shared = sorted(set.intersection(*(set(values) for values in logs.values())))
+    if not shared:
+        return min(logs, key=lambda d: (float(np.median(list(logs[d].values()))), d))
+    rows = {d: np.array([values[b] for b in shared]) for d, values in logs.items()}
+    front = sorted(rows, key=lambda d: (float(np.median(rows[d])), d))[:4]
+
+    def worst(driver: str) -> float:
+        return max((float(np.median(statistics.walsh_averages(rows[driver] - rows[other]))) for other in front if other != driver),
+                   default=0.0)
+
+    return min(front, key=lambda d: (worst(d), d))
+
+
 def _compare(run: Run, ranking: Ranking, logs: Mapping[str, dict[int, float]], control: Mapping[int, float]) -> None:
     """Fills in best, ratios and verdicts."""
     present = {d: values for d, values in logs.items() if values}
     if not present:
         return
-    shared = set.intersection(*(set(values) for values in present.values()))
-
-    def middle(driver: str) -> float:
-        values = present[driver]
-        return float(np.median([values[b] for b in sorted(shared)] if shared else list(values.values())))
-
-    ranking.best = min(present, key=lambda d: (middle(d), d))
+    ranking.best = _best(present)
     for driver, values in present.items():
         standing = ranking.standings[driver]
         standing.to_best = _paired(run, values, present[ranking.best])

@@ -46,6 +46,7 @@ def _verdicts(comparison: Comparison) -> list[tuple[str, list[dict[str, Any]]]]:
             "ties": [comparison.run.label(d) for d in ranking.ties],
             "next": comparison.run.label(second.driver) if second else "", "margin": use_cases.margin(verdict),
             "sure": use_cases.confidence(verdict), "cells": cells, "workloads": verdict.workloads,
+            "cautions": use_cases.cautions(comparison, verdict),
             "costs": use_cases.price(comparison, verdict, ranking.best) if ranking.best else [],
         })
     return list(by_engine.items())
@@ -120,6 +121,7 @@ def write(comparison: Comparison, output: Path, figures_folder: Path | None) -> 
         svg = ""
         if drawing and figure.draw:
             picture = figure.draw()
+            canvas.settle(picture)
             svg = canvas.inline_svg(picture, figure.slug, figure.title, figure.alt, comparison.run)
             if figures_folder:
                 _write(figures_folder / f"{figure.slug}.svg", canvas.svg_file(picture).encode())

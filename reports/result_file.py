@@ -89,9 +89,9 @@ class Driver:
         """What a reader of its times must know."""
         found = []
         if self.capabilities.get("copies_at_prepare"):
-            found.append("copies the whole image when a container is made, which first-write times leave out")
+            found.append("copies the whole image when a container is made, outside these times")
         if self.options.get("volatile") == "on":
-            found.append("volatile drops every sync: a crash loses the container's layer")
+            found.append("drops every sync: a crash loses the container's layer")
         return found
 
 

@@ -158,4 +158,9 @@ def price(comparison: Comparison, verdict: Verdict, driver: str) -> list[str]:
             values = per_container(comparison, verdict.ranking, metric)
             if driver in values:
                 lines.append(f"{text.human_bytes(values[driver])} {words} per container")
-    return lines + comparison.run.drivers[driver].caveats
+    return lines
+
+
+def cautions(comparison: Comparison, verdict: Verdict) -> list[str]:
+    """What the times of the winners leave out: 'vfs copies the whole image …'."""
+    return [f"{comparison.run.label(d)} {caveat}" for d in verdict.ranking.winners for caveat in comparison.run.drivers[d].caveats]

@@ -14,8 +14,9 @@ from . import Figure, canvas
 
 WORKLOAD = "layer_build.build"
 ORDER = ("prepare", "mount", "write", "unmount", "diff", "commit", "sync")
-_FILL = {"prepare": ("#0067a5", ""), "mount": ("#7fb6d9", "//"), "write": ("#00805c", ""), "unmount": ("#8cc9b3", "\\\\"),
-         "diff": ("#c24a00", ""), "commit": ("#e3a37d", "xx"), "sync": ("#7d3fb5", "")}
+# No driver's colours: these are phases.
+_FILL = {"prepare": ("#4a5b78", ""), "mount": ("#9aa9c2", "//"), "write": ("#c59d1f", ""), "unmount": ("#e2cf8d", "\\\\"),
+         "diff": ("#9b3d5a", ""), "commit": ("#d39bb0", "xx"), "sync": ("#6f8f3f", "")}
 
 
 def phase_seconds(comparison: Comparison, case: CaseId, driver: str) -> dict[str, float]:

@@ -24,6 +24,7 @@ WIDTH_IN = 10.0
 
 _BASE = {"native": "#6b7280", "overlay2": "#0067a5", "overlay": "#7d3fb5", "btrfs": "#00805c", "vfs": "#c24a00",
          "devicemapper": "#8a6d00", "zfs": "#b0306f", "aufs": "#4f6b00", "fuse-overlayfs": "#00737d", "null": "#6b7280"}
+_VARIANTS = {"overlay2": ("#0067a5", "#2e9ad8", "#27307f", "#5d7f9e", "#0a8c99", "#6a6fd1")}
 _SPARE = ("#9a3412", "#3f4fbf", "#0f766e", "#a21caf", "#65780a", "#b45309")
 _MARKERS = {"native": "x", "overlay2": "o", "overlay": "s", "btrfs": "^", "vfs": "D", "devicemapper": "v", "zfs": "P",
             "aufs": "p", "fuse-overlayfs": "h"}
@@ -67,7 +68,8 @@ def styles(run: Run) -> dict[str, Style]:
         variant = seen.get(driver.name, 0)
         seen[driver.name] = variant + 1
         base = _BASE.get(driver.name) or _SPARE[zlib.crc32(driver.name.encode()) % len(_SPARE)]
-        colour = _shifted(base, (-1) ** variant * 0.055 * ((variant + 1) // 2), 0.0)
+        fixed = _VARIANTS.get(driver.name, ())
+        colour = fixed[variant] if variant < len(fixed) else _shifted(base, (-1) ** variant * 0.055 * ((variant + 1) // 2), 0.0)
         while colour in taken:  # colours identify drivers, also after replacement in the SVG
             colour = _shifted(colour, 0.01, 0.013)
         taken.add(colour)
@@ -93,6 +95,12 @@ def new(width_in: float, height_in: float, rows: int = 1, columns: int = 1, **kw
     })
     figure, axes = plt.subplots(rows, columns, figsize=(width_in, height_in), squeeze=False, layout="constrained", **kwargs)
     return figure, axes
+
+
+def settle(figure: Any) -> None:
+    """Computes the layout once; savefig need not do it again."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 def close(figure: Any) -> None:
@@ -169,4 +177,4 @@ def label_ends(axes: Any, ends: list[tuple[float, float, str, str]], log: bool =
         shift = height - origin
         axes.annotate(label, (x, y), xytext=(14, shift), textcoords="offset points", va="center", fontsize=8.5,
                       color=colour, annotation_clip=False,
-                      arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 1, "shrinkB": 4})
+                      arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 0, "shrinkB": 4, "relpos": (0, 0.5)})

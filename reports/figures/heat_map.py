@@ -17,6 +17,7 @@ from ..comparison import Comparison, Ranking, Standing
 from . import Figure, canvas
 
 COLOUR_MAX = 8.0
+_NARROW = 0.4  # width of an unavailable driver's column
 
 
 def wrap_label(label: str, width: int) -> str:
@@ -63,7 +64,8 @@ def _draw(comparison: Comparison, engine: str, rankings: dict[str, Ranking], abs
     from matplotlib.patches import Rectangle
 
     drivers = comparison.run.ranked_in(engine)
-    columns = len(drivers) + len(absent)
+    columns = len(drivers)
+    end = columns + _NARROW * len(absent)
     small = columns > 8
     figure, axes = canvas.new(canvas.WIDTH_IN, 1.2 + 0.42 * len(rankings))
     ax = axes[0][0]
@@ -90,13 +92,14 @@ def _draw(comparison: Comparison, engine: str, rankings: dict[str, Ranking], abs
             ax.text(x + 0.5, y + 0.34, f"{text.ratio(e.value)}×{mark}", ha="center", va="center", color=ink, weight="bold")
             ax.text(x + 0.5, y + 0.71, f"{text.ratio(e.low)}–{text.ratio(e.high)}", ha="center", va="center",
                     color=ink, fontsize=6 if small else 7)
-    for x in range(len(drivers), columns):
-        ax.add_patch(Rectangle((x + 0.06, 0.05), 0.88, len(rankings) - 0.1, facecolor="none", edgecolor=canvas.GRID, hatch="///", lw=0))
-        ax.text(x + 0.5, len(rankings) / 2, "not available", rotation=90, ha="center", va="center",
-                bbox={"facecolor": "none", "edgecolor": "none"})
-    ax.set(xlim=(0, columns), ylim=(len(rankings), 0))
+    for index, (driver, _) in enumerate(absent):
+        x = columns + _NARROW * index
+        ax.add_patch(Rectangle((x + 0.04, 0.05), _NARROW - 0.08, len(rankings) - 0.1, facecolor="none", edgecolor=canvas.GRID,
+                               hatch="///", lw=0))
+        ax.text(x + _NARROW / 2, len(rankings) / 2, f"{driver}: not available", rotation=90, ha="center", va="center")
+    ax.set(xlim=(0, end), ylim=(len(rankings), 0))
     ax.set_xticks([x + 0.5 for x in range(columns)],
-                  labels=[wrap_label(comparison.run.label(d), 12) for d in drivers] + [wrap_label(d, 12) for d, _ in absent],
+                  labels=[wrap_label(comparison.run.label(d), 12) for d in drivers],
                   fontsize=7.5 if small else 9)
     labels = [f"{key}  ({len(r.common)})" if len(r.cases) > 1 else key for key, r in rankings.items()]
     ax.set_yticks([y + 0.5 for y in range(len(rankings))], labels=labels)
@@ -108,6 +111,7 @@ def _draw(comparison: Comparison, engine: str, rankings: dict[str, Ranking], abs
     scale = mpl.cm.ScalarMappable(mpl.colors.LogNorm(1, COLOUR_MAX), colours)
     bar = figure.colorbar(scale, ax=ax, orientation="horizontal", fraction=0.03, pad=0.02, aspect=60, shrink=0.6)
     bar.set_ticks([1, 2, 4, 8], labels=["1× best", "2×", "4×", "8× and slower"])
+    bar.minorticks_off()
     bar.outline.set_visible(False)
     return figure
 
@@ -125,7 +129,7 @@ def _figure(comparison: Comparison, engine: str, rankings: dict[str, Ranking]) -
     notes = [f"{driver}: not available: {reason}" for driver, reason in absent]
     return Figure(
         f"heat-map-{engine}", f"Time relative to the best driver ({engine} engines)",
-        f"Each row has its own best driver; 2.00× means twice its time. Lower is better. Brackets: {interval_words(comparison)}. "
+        f"Each row has its own best driver; 2.00× means twice its time. Lower is better. Small numbers: {interval_words(comparison)}. "
         "Solid frame: best; dashed frame: cannot be told from the best; ~: unsteady (own blocks differ by more than 10 %). "
         "The number behind a row's name counts the cases in its geometric mean.",
         alt, ("cases", "counted", *names), rows,

@@ -18,6 +18,7 @@ def _draw(comparison: Comparison, ops: list[str], cells: dict[tuple[str, str], t
     from .heat_map import wrap_label
 
     drivers = comparison.run.shown
+    word = "copy " if len(drivers) < 10 else ""
     figure, axes = canvas.new(canvas.WIDTH_IN, 0.8 + 0.28 * len(ops))
     ax = axes[0][0]
     for y, op in enumerate(ops):
@@ -26,7 +27,7 @@ def _draw(comparison: Comparison, ops: list[str], cells: dict[tuple[str, str], t
             copied = bool(cell and cell[0])
             ax.add_patch(Rectangle((x + 0.03, y + 0.06), 0.94, 0.88, lw=0.8 if cell else 0, edgecolor=canvas.GRID,
                                    facecolor="#8a4b08" if copied else "none", hatch=None if cell else "..."))
-            words = "–" if not cell else f"copies: {text.human_bytes(cell[1])}" if copied else text.human_bytes(cell[1])
+            words = "–" if not cell else f"{word}{text.human_bytes(cell[1])}" if copied else text.human_bytes(cell[1])
             ax.text(x + 0.5, y + 0.5, words, ha="center", va="center", fontsize=7.5 if len(drivers) > 7 else 8,
                     color="#ffffff" if copied else canvas.INK, weight="bold" if copied else "normal")
     ax.set(xlim=(0, len(drivers)), ylim=(len(ops), 0))

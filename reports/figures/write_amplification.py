@@ -30,6 +30,9 @@ def _draw(comparison: Comparison, cases: list[CaseId]) -> Any:
         series.horizontal_bars(ax, comparison, bars, names=index == 0)
         ax.set_title(f"file of {text.human_bytes(case.size('size'))}")
     axes[0][0].set_xlim(0.5, highest * 40)
+    ticks = [10.0**power for power in range(0, 13, 2) if 10.0**power <= highest * 10]
+    axes[0][0].set_xticks(ticks, labels=[_times(tick) for tick in ticks])
+    axes[0][0].minorticks_off()
     figure.supxlabel("device bytes per byte changed (logarithmic; lower is better)", fontsize=9, color=canvas.INK)
     return figure
 
