@@ -81,6 +81,13 @@ class Applier {
     if (change.kind == Kind::rename) {
       touched_.insert(change.target);
       touched_.insert(parent_of(change.target));
+      std::set<std::string> moved;  // what was touched below the renamed directory has another path now
+      for (const auto& path : touched_) {
+        if (path.starts_with(change.path + "/")) {
+          moved.insert(change.target + path.substr(change.path.size()));
+        }
+      }
+      touched_.merge(moved);
     }
   }
 
