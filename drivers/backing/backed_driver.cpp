@@ -17,6 +17,7 @@ BackedDriver::~BackedDriver() {
 }
 
 Result<Usage> BackedDriver::store_usage() {
+  SBENCH_TRY(backing_.settle_space());
   struct statvfs info {};
   if (::statvfs(root().c_str(), &info) != 0) {
     return errno_error("cannot read the space used on {}", root().string());

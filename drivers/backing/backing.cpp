@@ -1,6 +1,7 @@
 #include "drivers/backing/backing.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -35,6 +36,16 @@ const Maker& maker_of(BackingType type) {
 }
 
 constexpr int kUnmountPatience_ms = 2000;
+
+/// struct xfs_fs_eofblocks and its ioctl (linux/fs/xfs/libxfs/xfs_fs.h), which no installed header has.
+struct XfsFreeBlocks {
+  std::uint32_t version = 1;
+  std::uint32_t flags = 1;  ///< XFS_EOF_FLAGS_SYNC: wait
+  std::uint32_t filters[4] = {};
+  std::uint64_t rest[13] = {};
+};
+static_assert(sizeof(XfsFreeBlocks) == 128);
+constexpr auto kXfsFreeBlocks = _IOR('X', 58, XfsFreeBlocks);
 
 }  // namespace
 
@@ -126,6 +137,18 @@ Status Backing::sync() const {
   SBENCH_TRY_SET(const Fd fd, open_file(root_, O_RDONLY | O_DIRECTORY));
   if (::syncfs(fd.get()) != 0) {
     return errno_error("cannot sync {}", root_.string());
+  }
+  return {};
+}
+
+Status Backing::settle_space() const {
+  if (type_ != BackingType::xfs) {
+    return {};
+  }
+  SBENCH_TRY_SET(const Fd fd, open_file(root_, O_RDONLY | O_DIRECTORY));
+  const XfsFreeBlocks request;
+  if (::ioctl(fd.get(), kXfsFreeBlocks, &request) != 0) {
+    return errno_error("cannot wait for freed space on {}", root_.string());
   }
   return {};
 }

@@ -57,6 +57,9 @@ class Backing {
 
   /// syncfs(2): data and metadata are on the device.
   [[nodiscard]] Status sync() const;
+  /// Waits for space that deleted files give back in the background (xfs), so
+  /// that the file system's statistics tell the truth.
+  [[nodiscard]] Status settle_space() const;
   /// Leaves it mounted when this object goes.
   void keep() { mounted_ = false; }
 

@@ -301,7 +301,9 @@ TEST_P(Conformance, leftovers_of_a_killed_prepare_do_not_disturb_the_next) {
 }
 
 TEST_P(Conformance, a_full_device_says_so_and_recovers_when_the_layer_goes) {
-  TestStore store(GetParam(), 320 * kMiB);
+  const auto options = GetParam().options();
+  const bool ext4 = options.contains("backing") && options.at("backing") == "ext4";
+  TestStore store(GetParam(), (ext4 ? 96 : 320) * kMiB);
   Driver& driver = store.driver();
   make_layer(driver, "base", {}, [](const fs_path& tree) { write_file(tree / "file", "base"); });
   must(driver.prepare("full", "base"));
