@@ -10,6 +10,7 @@
 
 #include "drivers/base/file.h"
 #include "drivers/base/hash.h"
+#include "drivers/base/rng.h"
 #include "drivers/base/units.h"
 #include "tests/support/support.h"
 #include "workloads/content/build_cache.h"

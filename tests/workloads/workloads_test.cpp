@@ -144,9 +144,6 @@ TEST_P(LossyStore, IsCaughtByTheWorkload) {
   if (const auto reason = testing::reason_not_here(driver); !reason.empty()) {
     GTEST_SKIP() << driver << ": " << reason;
   }
-  if (workload == "harness.overhead" || workload == "layer_build.remove") {
-    GTEST_SKIP() << workload << " stores nothing that it could read back";
-  }
   FakeStore store(driver, [](auto inner) { return std::make_unique<testing::LossyDriver>(std::move(inner)); });
   FakeCase c(store, expand_params(find_workload(workload), Profile::smoke).front());
   const Status ran = find_workload(workload).run(c);
@@ -154,7 +151,16 @@ TEST_P(LossyStore, IsCaughtByTheWorkload) {
   EXPECT_EQ(ran.error().code, EILSEQ) << ran.error().what;
 }
 
-INSTANTIATE_TEST_SUITE_P(Smoke, LossyStore, ::testing::ValuesIn(all_pairs({"native"})), pair_name);
+/// Without the workloads that store nothing they could read back.
+std::vector<OnDriver> storing_pairs() {
+  auto pairs = all_pairs({"native"});
+  std::erase_if(pairs, [](const OnDriver& each) {
+    return each.workload == "harness.overhead" || each.workload == "layer_build.remove";
+  });
+  return pairs;
+}
+
+INSTANTIATE_TEST_SUITE_P(Smoke, LossyStore, ::testing::ValuesIn(storing_pairs()), pair_name);
 
 /// Runs the smoke case of `workload` whose parameters include `wanted` on a new store of `driver`.
 class OneWorkload : public ::testing::Test {
