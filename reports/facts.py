@@ -34,7 +34,7 @@ def noise_words(comparison: Comparison) -> str:
     floor = comparison.noise_floor
     if floor is None:
         return "unknown (needs 3 blocks)"
-    return f"{floor * 100:.1f} %: smaller differences are not visible in this run"
+    return f"{text.percent(floor)}: smaller differences are not visible in this run"
 
 
 def header(comparison: Comparison) -> list[tuple[str, str]]:
@@ -106,7 +106,7 @@ def warnings(comparison: Comparison) -> list[Warning_]:
                               "For inference: --profile standard, or --blocks 9."))
     floor = comparison.noise_floor
     if floor is not None and floor > NOISE_WARNING:
-        found.append(Warning_(f"This machine is noisy: differences under {floor * 100:.0f} % are not visible.",
+        found.append(Warning_(f"This machine is noisy: {'differences under ' + text.percent(floor) if floor <= 1 else 'even twofold differences'} are not visible.",
                               "Stop other work on it, or add blocks."))
     flags = _flag_counts(comparison)
     if flags.get("cache_not_cold"):
@@ -144,7 +144,8 @@ METHOD_NOTES = (
 GLOSSARY = (
     ("block", "one pass over all drivers and cases on freshly formatted stores; the unit of repetition"),
     ("case", "a workload with its parameters, apart from the driver"),
-    ("control", "the native driver: a plain directory on the same device; ratios to it show what a storage driver adds"),
+    ("control", "the native driver: a plain directory on the same device; ratios to it show what a storage driver adds. Making a layer of it copies the parent, "
+                "so where that is timed (builds, starts) a driver can be faster than native"),
     ("copy-up", "copying a file of the image into the container's layer at its first change"),
     ("cold, warm", "whether the files were out of the page cache, or in it, when the timed part began"),
     ("device bytes", "what the kernel's counters of the lowest block device say was written or read"),

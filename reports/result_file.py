@@ -182,7 +182,7 @@ def _read_json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise ReportError(f"{path} is no text file (byte {error.start} is not UTF-8); name a result.json of sbench") from None
     except json.JSONDecodeError as error:
-        if error.pos >= len(content.decode("utf-8").rstrip()) - 1:
+        if not content.rstrip().endswith(b"}"):
             raise ReportError(f"{path} is cut short after {len(content)} bytes; finish the run with sbench run --resume DIR") from None
         raise ReportError(f"{path} is not JSON: {error.msg} in line {error.lineno}") from None
     except ValueError as error:

@@ -37,8 +37,8 @@ class Estimate:
 
     @property
     def half_width(self) -> float:
-        """Half the interval relative to the value: 0.03 reads ±3 %."""
-        return (self.high - self.low) / 2 / self.value if self.value else 0.0
+        """Half the interval of a positive value on the logarithmic scale: 0.03 reads ±3 %, 1.0 up to twice or half."""
+        return math.sqrt(self.high / self.low) - 1 if self.low > 0 else math.inf
 
     def exp(self) -> "Estimate":
         """A log ratio turned into a ratio."""

@@ -43,7 +43,7 @@ class Painter:
 
 def _half_width(fraction: float) -> str:
     percent = fraction * 100
-    return "<1%" if percent < 0.95 else f"{percent:.0f}%" if percent < 999.5 else ">999%"
+    return "<1%" if percent < 0.95 else f"{percent:.0f}%" if percent < 99.5 else ">99"
 
 
 def cell(standing: Standing, mark_width: int = 0) -> str:
@@ -149,7 +149,9 @@ def render(comparison: Comparison, width: int = 80, color: bool = False, by_case
         if lines:
             lines.append("")
         where = "" if engine == "kernel" else " (a class of its own)"
-        lines.append(paint(f"Time relative to native, {engine} engines{where}; lower is better", "bold"))
+        if not rankings:
+            continue
+        lines += [paint(line, "bold") for line in _fold(f"Time relative to native, {engine} engines{where}; lower is better", width, "  ")]
         lines += _section(comparison, engine, rankings, width, paint)
     interval = "half the 95 % interval" if comparison.inference else "half the range seen (no inference)"
     lines.append("")
@@ -157,7 +159,7 @@ def render(comparison: Comparison, width: int = 80, color: bool = False, by_case
                    "(n): geometric mean of n cases that all drivers finished.", width, "  ")
     body = comparison.run.body
     floor = comparison.noise_floor
-    noise = "unknown" if floor is None else f"{floor * 100:.1f} %"
+    noise = "unknown" if floor is None else text.percent(floor)
     lines += _fold(f"{facts.blocks_words(comparison)}; seed {body['seed']}; noise floor {noise}; device {body['device']['kind']}; "
                    f"profile {body['profile']}", width, "  ")
     skips = facts.skipped(comparison)

@@ -50,6 +50,13 @@ def human_time(seconds: float) -> str:
     return f"{significant(seconds / scale)} {unit}"
 
 
+def percent(fraction: float) -> str:
+    """A fraction as '2.1 %', '48 %', 'over 100 %'."""
+    if fraction > 1:
+        return "over 100 %"
+    return f"{fraction * 100:.1f} %" if fraction < 0.1 else f"{fraction * 100:.0f} %"
+
+
 def human_count(value: float) -> str:
     """A count that may be a mean: 12, 0.5, 16 384 (narrow no-break spaces)."""
     if abs(value) >= 1000:

@@ -75,9 +75,8 @@ class Verdict:
 
 
 def verdicts(comparison: Comparison) -> list[Verdict]:
-    """All use cases with at least one case, engine class by engine class."""
+    """All use cases, engine class by engine class; those without a case here have an empty ranking."""
     chosen = [(u, tuple(c for c in comparison.cases if u.selects(c))) for u in USE_CASES]
-    chosen = [(u, cases) for u, cases in chosen if cases]
     ranked = comparison.rankings(((u.key, cases) for u, cases in chosen), weighted=True)
     return [Verdict(u, engine, by_key[u.key], tuple(dict.fromkeys(c.workload for c in cases)))
             for engine, by_key in ranked.items() for u, cases in chosen]
@@ -88,7 +87,7 @@ def confidence(verdict: Verdict) -> str:
     ranking = verdict.ranking
     measured = [s for s in ranking.standings.values() if s.seconds]
     if not measured:
-        return "nothing measured"
+        return "no case of this run speaks for it"
     if len(measured) == 1:
         return "only one driver measured"
     blocks = min(s.seconds.n for s in measured)
@@ -97,8 +96,8 @@ def confidence(verdict: Verdict) -> str:
         base = "a tie: " + ("within 95 % intervals" if enough else "ranges overlap")
     else:
         base = "clear: outside every 95 % interval" if enough else "ahead in every block"
-    shaky = [s.driver for s in measured if s.unstable and s.verdict in ("best", "tie")]
-    tail = f"; unsteady times ({', '.join(shaky)})" if shaky else ""
+    shaky = any(s.unstable and s.verdict in ("best", "tie") for s in measured)
+    tail = "; times unsteady" if shaky else ""
     return f"{base}{tail}; {blocks} block{'s' if blocks != 1 else ''}" + ("" if enough else ", no inference")
 
 

@@ -23,20 +23,27 @@ using ArchiveWriter = std::unique_ptr<archive, ArchiveWriteFree>;
 using ArchiveEntry = std::unique_ptr<archive_entry, ArchiveEntryFree>;
 
 /// libarchive converts names between the thread's locale and the UTF-8 of pax
-/// headers; inside this scope both are UTF-8, whatever the user's locale, so
-/// that names keep their bytes and tars do not depend on the environment.
-class Utf8Scope {
+/// headers. Inside this scope the thread has the character set it names, whatever
+/// the user's locale, so that tars do not depend on the environment. Writing wants
+/// "C.UTF-8": names are UTF-8 already. Reading wants "C": UTF-8 to UTF-8 would turn
+/// decomposed letters into composed ones, while what "C" cannot hold keeps its bytes.
+class CharacterSet {
  public:
-  Utf8Scope() : before_(::uselocale(utf8_locale())) {}
-  ~Utf8Scope() { ::uselocale(before_); }
-  Utf8Scope(const Utf8Scope&) = delete;
-  Utf8Scope& operator=(const Utf8Scope&) = delete;
+  [[nodiscard]] static CharacterSet utf8() {
+    static const locale_t locale = ::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+    return CharacterSet(locale);
+  }
+  [[nodiscard]] static CharacterSet ascii() {
+    static const locale_t locale = ::newlocale(LC_CTYPE_MASK, "C", nullptr);
+    return CharacterSet(locale);
+  }
+  ~CharacterSet() { ::uselocale(before_); }
+  CharacterSet(const CharacterSet&) = delete;
+  CharacterSet& operator=(const CharacterSet&) = delete;
 
  private:
-  static locale_t utf8_locale() {
-    static const locale_t locale = ::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
-    return locale;  // null (no such locale) leaves the thread's own in place
-  }
+  /// A null locale (there is none of that name) leaves the thread's own in place.
+  explicit CharacterSet(locale_t locale) : before_(::uselocale(locale)) {}
 
   locale_t before_;
 };

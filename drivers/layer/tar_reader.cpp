@@ -64,7 +64,7 @@ TarReader::TarReader(ByteSource& source) : state_(std::make_unique<State>(source
   archive* handle = state_->reader.get();
   SBENCH_CHECK(handle != nullptr);
   SBENCH_CHECK(::archive_read_support_format_tar(handle) == ARCHIVE_OK);
-  const Utf8Scope utf8;
+  const auto characters = CharacterSet::ascii();
   // Opening reads the first block; what is wrong with that is reported by the first next().
   if (::archive_read_open(handle, state_.get(), nullptr, &State::read, nullptr) != ARCHIVE_OK &&
       !state_->source_error.has_value()) {
@@ -79,13 +79,13 @@ Result<const ReadEntry*> TarReader::next() {
     return *state_->source_error;
   }
   archive_entry* raw = nullptr;
-  const Utf8Scope utf8;
+  const auto characters = CharacterSet::ascii();
   const int code = ::archive_read_next_header(state_->reader.get(), &raw);
   if (code == ARCHIVE_EOF) {
     return static_cast<const ReadEntry*>(nullptr);
   }
   if (code == ARCHIVE_WARN) {
-    // A name that is not UTF-8 is taken as its bytes; every other doubt about a header is one too many.
+    // A name beyond ASCII is taken as its bytes; every other doubt about a header is one too many.
     const char* reason = ::archive_error_string(state_->reader.get());
     if (reason == nullptr || std::string_view(reason).find("can't be converted") == std::string_view::npos) {
       return state_->failure("at or after");

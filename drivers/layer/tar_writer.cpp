@@ -125,7 +125,7 @@ Status TarWriter::add(const TarEntry& entry) {
   SBENCH_CHECK(state_->bytes_left == 0);
   SBENCH_CHECK(state_->writer != nullptr);
   SBENCH_TRY(state_->fill(entry));
-  const Utf8Scope utf8;
+  const auto characters = CharacterSet::utf8();
   const int code = ::archive_write_header(state_->writer.get(), state_->entry.get());
   // A warning says that a name is not UTF-8 and was written as its bytes, which is what is wanted.
   if (code != ARCHIVE_OK && code != ARCHIVE_WARN) {
@@ -239,7 +239,7 @@ Status TarWriter::add_whiteout(const std::string& path, bool opaque) {
 Status TarWriter::finish() {
   SBENCH_CHECK(state_->bytes_left == 0);
   SBENCH_CHECK(state_->writer != nullptr);
-  const Utf8Scope utf8;
+  const auto characters = CharacterSet::utf8();
   if (::archive_write_close(state_->writer.get()) != ARCHIVE_OK) {
     return state_->failure("the end");
   }

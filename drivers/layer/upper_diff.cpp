@@ -25,16 +25,16 @@ class Dialect {
 
   [[nodiscard]] bool is_aufs() const { return aufs_; }
 
-  /// "y": hides lower entries; "x": may hold whiteouts in attribute form; empty: neither.
-  [[nodiscard]] static Result<std::string> overlay_mark(int directory_fd, const std::string& name,
+  /// 'y': hides lower entries; 'x': may hold whiteouts in attribute form; NUL: neither.
+  [[nodiscard]] static Result<char> overlay_mark(int directory_fd, const std::string& name,
                                                         const std::string& path) {
     for (const char* attribute : {"trusted.overlay.opaque", "user.overlay.opaque"}) {
       SBENCH_TRY_SET(const auto value, read_xattr(directory_fd, name, attribute, path));
-      if (value.has_value()) {
-        return *value;
+      if (value.has_value() && value->size() == 1) {
+        return value->front();
       }
     }
-    return std::string();
+    return '\0';
   }
 
   /// Whether the directory `name` hides all lower entries of it.
@@ -43,8 +43,8 @@ class Dialect {
       struct stat status {};
       return ::fstatat(directory_fd, join_path(name, kOpaqueName).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
     }
-    SBENCH_TRY_SET(const std::string mark, overlay_mark(directory_fd, name, path));
-    return mark == "y";
+    SBENCH_TRY_SET(const char mark, overlay_mark(directory_fd, name, path));
+    return mark == 'y';
   }
 
   /// Whether an overlay file that exists as `status` is a whiteout in attribute form.
@@ -53,8 +53,8 @@ class Dialect {
     if (!S_ISREG(status.st_mode) || status.st_size != 0) {
       return false;
     }
-    SBENCH_TRY_SET(const std::string mark, overlay_mark(directory_fd, ".", path));
-    if (mark != "x") {
+    SBENCH_TRY_SET(const char mark, overlay_mark(directory_fd, ".", path));
+    if (mark != 'x') {
       return false;
     }
     for (const char* attribute : {"trusted.overlay.whiteout", "user.overlay.whiteout"}) {

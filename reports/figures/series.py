@@ -73,6 +73,7 @@ def log_bytes_axis(axis: Any, values: list[float]) -> None:
     from ..text import human_bytes
 
     axis.set_ticks(sorted(set(values)), labels=[human_bytes(v) for v in sorted(set(values))])
+    axis.set_ticks([], minor=True)
 
 
 def time_ticks(axis: Any) -> None:

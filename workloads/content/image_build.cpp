@@ -4,6 +4,11 @@
 #include "workloads/content/layer_store.h"
 
 namespace sbench {
+namespace {
+
+std::string base_key(const Case& c) { return BuildCache::key("", "FROM base", std::to_string(content_seed(c))); }
+
+}  // namespace
 
 Result<std::string> layer_checksum(const LayerSpec& spec) {
   Sha256 hash;
@@ -48,7 +53,7 @@ Result<BuildOutcome> build_image(Case& c, Scratch& scratch, BuildCache& cache, I
   BuildOutcome outcome;
   outcome.top = base;
   outcome.bytes_shared = image_layer(image_spec(c, scale, LayerStep::base)).content_bytes;
-  std::string key = BuildCache::key("", "FROM base", std::to_string(content_seed(c)));
+  std::string key = base_key(c);
   cache.reset_counts();
   for (const auto& step : steps) {
     const LayerSpec spec = image_spec(c, scale, step.step, step.revision);
@@ -68,6 +73,21 @@ Result<BuildOutcome> build_image(Case& c, Scratch& scratch, BuildCache& cache, I
   outcome.hits = cache.hits();
   outcome.misses = cache.misses();
   return outcome;
+}
+
+Result<LayerId> built_application(Case& c, BuildCache& cache, ImageScale scale) {
+  SBENCH_TRY_SET(LayerId below, pulled_image(c, scale, LayerStep::base));
+  std::string key = base_key(c);
+  for (const auto& step : build_steps(c, scale, {})) {
+    const LayerId name = fmt::format("built-{}-{}", to_string(scale), to_string(step.step));
+    SBENCH_TRY(c.fixture(name, [&] {
+      return build_layer(c.driver(), name, name + ".new", below, image_spec(c, scale, step.step, step.revision));
+    }));
+    key = BuildCache::key(key, step.instruction, step.content_checksum);
+    cache.insert(key, name);
+    below = name;
+  }
+  return below;
 }
 
 Status warm_layers(const Case& c, ImageScale scale, const std::vector<BuildStep>& steps) {

@@ -48,6 +48,10 @@ struct BuildOutcome {
 [[nodiscard]] Result<BuildOutcome> build_image(Case& c, Scratch& scratch, BuildCache& cache, ImageScale scale,
                                                const LayerId& base, const std::vector<BuildStep>& steps);
 
+/// The application of revision 0 built on the base, as fixtures of this store, and entered
+/// into `cache`: what a build finds that is not the first. Returns its top layer.
+[[nodiscard]] Result<LayerId> built_application(Case& c, BuildCache& cache, ImageScale scale);
+
 /// Makes every layer's bytes before anything is timed.
 [[nodiscard]] Status warm_layers(const Case& c, ImageScale scale, const std::vector<BuildStep>& steps);
 

@@ -76,7 +76,7 @@ const RegisterWorkload kRegistered{{
     .version = 1,
     .cache = "warm",
     .durability = "sync-at-end",
-    .params = {{"files", "files in the tree", {{{"50"}, {"1000"}, {"10000"}, {"10000", "100000"}}}}},
+    .params = {{"files", "files in the tree", {{{"50"}, {"500"}, {"10000"}, {"10000", "100000"}}}}},
     .run = run,
 }};
 

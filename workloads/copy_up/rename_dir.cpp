@@ -92,7 +92,7 @@ const RegisterWorkload kRegistered{{
     .version = 1,
     .cache = "warm",
     .durability = "sync-at-end",
-    .params = {{"files", "files in the directory", {{{"50"}, {"1000"}, {"10000"}, {"10000", "100000"}}}}},
+    .params = {{"files", "files in the directory", {{{"50"}, {"500"}, {"10000"}, {"10000", "100000"}}}}},
     .run = run,
 }};
 

@@ -79,7 +79,7 @@ const RegisterWorkload kRegistered{{
     .version = 1,
     .cache = "warm",
     .durability = "sync-at-end",
-    .params = {{"files", "files in the tree", {{{"50"}, {"1000"}, {"10000"}, {"10000"}}}},
+    .params = {{"files", "files in the tree", {{{"50"}, {"500"}, {"10000"}, {"10000"}}}},
                {"workers", "threads appending at once", {{{"2"}, {"1", "4"}, {"1", "4"}, {"1", "10", "100"}}}}},
     .run = run,
 }};

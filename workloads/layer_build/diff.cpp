@@ -20,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kAppended = 100;
+constexpr std::uint64_t kUnpackedMax = 1000;  ///< files of the biggest image whose diffs are unpacked to be checked
 
 /// Of ten changes, seven files grow, two are new and one is deleted.
 struct Plan {
@@ -119,8 +120,15 @@ Status run(Case& c) {
   }));
   SBENCH_TRY(verify_changes(changes, plan));
   SBENCH_TRY(verify(tar.bytes() >= plan.bytes, "the diff holds all changed content"));
-  SBENCH_TRY(verify_diff(c, container, image, files, plan));
+  if (count <= kUnpackedMax) {
+    SBENCH_TRY(verify_diff(c, container, image, files, plan));
+  }
   return scratch.remove_all();
+}
+
+/// Three points are enough for the quick fit.
+bool keep(const Params& params, Profile profile) {
+  return profile != Profile::quick || params.number("files") == 500 || params.number("changed") == 10;
 }
 
 const RegisterWorkload kRegistered{{
@@ -131,8 +139,9 @@ const RegisterWorkload kRegistered{{
     .durability = "none",
     .params = {{"files",
                 "files in the image",
-                {{{"50"}, {"1000", "4000"}, {"1000", "10000"}, {"1000", "10000", "100000"}}}},
-               {"changed", "files changed", {{{"10"}, {"10", "200"}, {"10", "500"}, {"10", "100", "1000"}}}}},
+                {{{"50"}, {"500", "2500"}, {"500", "2500", "10000"}, {"500", "10000", "100000"}}}},
+               {"changed", "files changed", {{{"10"}, {"10", "200"}, {"10", "200", "500"}, {"10", "100", "500"}}}}},
+    .keep = keep,
     .run = run,
 }};
 
