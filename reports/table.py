@@ -103,9 +103,10 @@ def _chunk(comparison: Comparison, rankings: dict[str, Ranking], drivers: list[s
         if control:
             words += (text.human_time(ranking.control.value) if ranking.control else "–").rjust(_CONTROL_WIDTH)
         for driver in drivers:
-            shown = cell(ranking.standings[driver], 2)
+            shown = cell(ranking.standings[driver], 2).rjust(cell_width)
+            shown = shown.rstrip() if driver == drivers[-1] else shown
             style = next((m for m in "*=~" if m in shown), "dim" if "–" in shown else "")
-            words += paint(shown.rjust(cell_width), style)
+            words += paint(shown, style)
         lines.append(words.rstrip())
     return lines
 
