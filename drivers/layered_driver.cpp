@@ -61,20 +61,27 @@ Status LayeredDriver::prepare(const LayerId& key, const ParentId& parent) {
   return made;
 }
 
+Status LayeredDriver::remember_shown(const LayerId&, bool) { return {}; }
+
+bool LayeredDriver::was_left_shown(const LayerId&) const { return false; }
+
+Status LayeredDriver::check_idle(const LayerId& id, const char* what) const {
+  if (is_mounted(id) || was_left_shown(id)) {
+    return plain_error(EBUSY, "layer {} is mounted: it cannot be {}", id, what);
+  }
+  return {};
+}
+
 Status LayeredDriver::commit(const LayerId& name, const LayerId& key) {
   SBENCH_TRY(table_.check_commit(name, key));
-  if (is_mounted(key)) {
-    return plain_error(EBUSY, "layer {} is mounted: it cannot be committed", key);
-  }
+  SBENCH_TRY(check_idle(key, "committed"));
   SBENCH_TRY(commit_layer(name, key));
   return table_.commit(name, key);
 }
 
 Status LayeredDriver::remove(const LayerId& id) {
   SBENCH_TRY(table_.check_remove(id));
-  if (is_mounted(id)) {
-    return plain_error(EBUSY, "layer {} is mounted: it cannot be removed", id);
-  }
+  SBENCH_TRY(check_idle(id, "removed"));
   SBENCH_TRY(delete_layer(id));
   return table_.remove(id);
 }
@@ -84,7 +91,7 @@ Result<Mount> LayeredDriver::mount(const LayerId& id) {
   auto found = mounted_.find(id);
   if (found == mounted_.end()) {
     SBENCH_TRY_SET(auto shown, show_layer(id));
-    found = mounted_.emplace(id, Reference{std::move(shown.path), 0, shown.adopted, false}).first;
+    found = mounted_.emplace(id, Reference{std::move(shown.path), 0, shown.adopted || was_left_shown(id), false}).first;
   }
   ++found->second.count;
   auto hold = std::make_shared<Hold>(*this, id);
@@ -98,8 +105,9 @@ Status LayeredDriver::drop_reference(const LayerId& id) {
     return {};
   }
   SBENCH_TRY(hide_layer(id));
+  const bool adopted = found->second.adopted;
   mounted_.erase(found);
-  return {};
+  return adopted ? remember_shown(id, false) : Status();
 }
 
 void LayeredDriver::leave_reference(const LayerId& id) {
@@ -108,6 +116,7 @@ void LayeredDriver::leave_reference(const LayerId& id) {
   --found->second.count;
   if (!found->second.adopted) {
     found->second.detached = true;
+    static_cast<void>(remember_shown(id, true));  // detach() reports nothing; a mount point still tells
   } else if (found->second.count == 0) {
     mounted_.erase(found);
   }

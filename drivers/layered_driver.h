@@ -55,6 +55,11 @@ class LayeredDriver : public Driver {
   [[nodiscard]] virtual Result<Shown> show_layer(const LayerId& id) = 0;
   /// Undoes show_layer.
   [[nodiscard]] virtual Status hide_layer(const LayerId& id) = 0;
+  /// Writes down for later processes that a detached tree stays shown, or no longer is.
+  [[nodiscard]] virtual Status remember_shown(const LayerId& id, bool shown);
+  /// Whether a tree was left shown by a process before this one.
+  [[nodiscard]] virtual bool was_left_shown(const LayerId& id) const;
+  [[nodiscard]] Status check_idle(const LayerId& id, const char* what) const;
 
   struct Reference {
     std::filesystem::path path;

@@ -4,7 +4,8 @@
 // on it; sync(); the first rows of status(); the store's claim.
 //
 // Directory layout shared by all of them: `sbench-store` (who made it),
-// `table/` (LayerTable), and the driver's own.
+// `table/` (LayerTable), `shown/` (a file for each layer that a process left
+// shown; void once the backing was unmounted), and the driver's own.
 #pragma once
 
 #include "drivers/backing/backing.h"
@@ -33,6 +34,9 @@ class BackedDriver : public LayeredDriver {
   [[nodiscard]] const std::filesystem::path& root() const { return backing_.root(); }
 
  private:
+  Status remember_shown(const LayerId& id, bool shown) final;
+  bool was_left_shown(const LayerId& id) const final;
+
   Backing backing_;
 };
 

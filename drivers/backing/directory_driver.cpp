@@ -67,7 +67,7 @@ class DirectoryDriver final : public BackedDriver {
   }
 
   Status delete_layer(const LayerId& id) override { return remove_tree(tree_of(id)); }
-  Result<Shown> show_layer(const LayerId& id) override { return Shown{tree_of(id), backing().adopted()}; }
+  Result<Shown> show_layer(const LayerId& id) override { return Shown{tree_of(id)}; }
   Status hide_layer(const LayerId&) override { return {}; }
 
   DirectoryDriverKind kind_;

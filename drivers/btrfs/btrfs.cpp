@@ -107,7 +107,7 @@ class BtrfsDriver final : public BackedDriver {
     return {};
   }
 
-  Result<Shown> show_layer(const LayerId& id) override { return Shown{subvolume_of(id), backing().adopted()}; }
+  Result<Shown> show_layer(const LayerId& id) override { return Shown{subvolume_of(id)}; }
   Status hide_layer(const LayerId&) override { return {}; }
 
   Options options_;

@@ -172,7 +172,7 @@ class OverlayDriver final : public BackedDriver {
   Result<Shown> show_layer(const LayerId& id) override {
     SBENCH_TRY_SET(const auto row, table().find(id));
     if (!row.parent || row.kind == LayerTable::Kind::committed) {
-      return Shown{root_of(id), backing().adopted()};
+      return Shown{root_of(id)};
     }
     const auto merged = layer_of(id) / "merged";
     if (is_mount_point(merged)) {

@@ -241,7 +241,7 @@ class Overlay2Driver final : public BackedDriver {
   Result<Shown> show_layer(const LayerId& id) override {
     SBENCH_TRY_SET(const auto row, table().find(id));
     if (!row.parent) {
-      return Shown{diff_of(id), backing().adopted()};
+      return Shown{diff_of(id)};
     }
     const auto merged = layer_of(id) / "merged";
     if (is_mount_point(merged)) {

@@ -390,6 +390,10 @@ TEST_P(Conformance, a_detached_mount_outlives_the_driver_and_is_adopted) {
     EXPECT_EQ(again.path(), path);
   }
   EXPECT_EQ(read_file(path / "file"), "before") << "an adopted mount stays";
+  EXPECT_EQ(code_of(store.driver().remove("key")), EBUSY);
+  EXPECT_EQ(code_of(store.driver().commit("name", "key")), EBUSY);
+  must(store.driver().prepare("other", "base"));
+  must(store.driver().remove("other"));
   auto last = must(store.driver().mount("key"));
   must(last.release());
   must(store.driver().commit("name", "key"));
