@@ -139,11 +139,18 @@ def _absence(run: Run, driver: str, cases: Iterable[CaseId]) -> str:
     return "not measured"
 
 
-def rank(run: Run, cases: Iterable[CaseId], engine: str, weights: Mapping[CaseId, float] | None = None) -> Ranking:
-    """Ranks the drivers of `engine` on `cases`; verdicts are set, without correction for many rankings."""
+def paired_ratio(run: Run, cases: Iterable[CaseId], driver: str, reference: str, weights: Mapping[CaseId, float]) -> Estimate | None:
+    """Time of `driver` over `reference` on the cases both finished; None without one."""
+    shared = [c for c in cases if usable(run.blocks(c, driver)) and usable(run.blocks(c, reference))]
+    return _paired(run, _log_means(run, driver, shared, weights), _log_means(run, reference, shared, weights))
+
+
+def rank(run: Run, cases: Iterable[CaseId], engine: str, weights: Mapping[CaseId, float] | None = None,
+         drivers: Iterable[str] | None = None) -> Ranking:
+    """Ranks the drivers of `engine` (or those given) on `cases`; verdicts are set, without correction for many rankings."""
     cases = tuple(cases)
     weights = weights or {case: 1.0 for case in cases}
-    drivers = run.ranked_in(engine)
+    drivers = run.ranked_in(engine) if drivers is None else list(drivers)
     ranking = Ranking(cases, engine)
     finished = {d: [c for c in cases if usable(run.blocks(c, d))] for d in drivers}
     most = max((len(f) for f in finished.values()), default=0)
@@ -172,12 +179,14 @@ def _best(logs: Mapping[str, Mapping[int, float]]) -> str:
     shared = sorted(set.intersection(*(set(values) for values in logs.values())))
     if not shared:
         return min(logs, key=lambda d: (float(np.median(list(logs[d].values()))), d))
-    rows = {d: np.array([values[b] for b in shared]) for d, values in logs.items()}
-    front = sorted(rows, key=lambda d: (float(np.median(rows[d])), d))[:4]
+    front = sorted(logs, key=lambda d: (float(np.median([logs[d][b] for b in shared])), d))[:4]
+
+    def log_ratio(driver: str, other: str) -> float:
+        both = sorted(set(logs[driver]) & set(logs[other]))
+        return float(np.median(statistics.walsh_averages(np.array([logs[driver][b] - logs[other][b] for b in both]))))
 
     def worst(driver: str) -> float:
-        return max((float(np.median(statistics.walsh_averages(rows[driver] - rows[other]))) for other in front if other != driver),
-                   default=0.0)
+        return max((log_ratio(driver, other) for other in front if other != driver), default=0.0)
 
     return min(front, key=lambda d: (worst(d), d))
 
@@ -239,13 +248,12 @@ class Comparison:
             keyed.setdefault(f"{case.workload} {value}" if value else case.workload, []).append(case)
         return [Group(key, tuple(cases)) for key, cases in keyed.items()]
 
-    def rankings(self, sets: Iterable[tuple[str, tuple[CaseId, ...]]], weighted: bool = False) -> dict[str, dict[str, Ranking]]:
+    def rankings(self, sets: Iterable[tuple[str, tuple[CaseId, ...]]]) -> dict[str, dict[str, Ranking]]:
         """engine → key → Ranking of each named set of cases, corrected for their number."""
         sets = list(sets)
         result: dict[str, dict[str, Ranking]] = {}
         for engine in self.run.engines:
-            result[engine] = {key: rank(self.run, cases, engine, equal_by_workload(cases) if weighted else None)
-                              for key, cases in sets}
+            result[engine] = {key: rank(self.run, cases, engine) for key, cases in sets}
             adjust(result[engine].values())
         return result
 

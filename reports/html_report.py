@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def _verdicts(comparison: Comparison) -> list[tuple[str, list[dict[str, Any]]]]:
             "ties": [comparison.run.label(d) for d in ranking.ties],
             "next": comparison.run.label(second.driver) if second else "", "margin": use_cases.margin(verdict),
             "sure": use_cases.confidence(verdict), "cells": cells, "workloads": verdict.workloads,
-            "cautions": use_cases.cautions(comparison, verdict),
+            "set_aside": use_cases.set_aside_words(comparison, verdict),
             "costs": use_cases.price(comparison, verdict, ranking.best) if ranking.best else [],
         })
     return list(by_engine.items())
@@ -76,7 +77,7 @@ def render(comparison: Comparison, figures: list[tuple[Figure, str]]) -> str:
     """The page; `figures` pairs each figure with its inline SVG ("" for a table only)."""
     try:
         import jinja2
-        from markupsafe import Markup
+        from markupsafe import Markup, escape
     except ImportError:
         raise ReportError("cannot write HTML: python3-jinja2 is missing; install it, or use report-markdown") from None
     run = comparison.run
@@ -86,9 +87,10 @@ def render(comparison: Comparison, figures: list[tuple[Figure, str]]) -> str:
     loader = jinja2.FileSystemLoader(str(_HERE))
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                      undefined=jinja2.StrictUndefined)
+    environment.filters["breakable"] = lambda words: Markup(re.sub(r"([/:])", r"\1<wbr>", str(escape(words))))
     return environment.get_template("report.html.j2").render(
         css=Markup(css), host=run.context["host_name"], device_kind=body["device"]["kind"], engines=run.engines,
-        inference=comparison.inference, blocks=comparison.blocks, complete=body["complete"],
+        inference=comparison.inference, blocks=facts.blocks_words(comparison), complete=body["complete"],
         header=facts.header(comparison), verdicts=_verdicts(comparison), warnings=facts.warnings(comparison),
         figures=[{"slug": f.slug, "title": f.title, "lead": f.lead, "notes": f.notes, "columns": f.columns,
                   "rows": f.rows, "svg": Markup(svg)} for f, svg in figures],

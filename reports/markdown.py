@@ -60,10 +60,10 @@ def _verdicts(comparison: Comparison) -> list[str]:
         ties = ", ".join(comparison.run.label(d) for d in ranking.ties) or "–"
         second = ranking.runner_up
         runner = f"{comparison.run.label(second.driver)} {use_cases.margin(verdict)}" if second else "–"
-        costs = "; ".join(use_cases.price(comparison, verdict, ranking.best) + use_cases.cautions(comparison, verdict)) if ranking.best else ""
+        costs = "; ".join(use_cases.price(comparison, verdict, ranking.best)) if ranking.best else ""
         rows.append((verdict.use_case.title, verdict.engine, best, ties, runner, use_cases.confidence(verdict), costs,
-                     ", ".join(verdict.workloads)))
-    return ["## Verdict", "", grid(("use", "engines", "fastest", "tied with it", "next", "how sure", "what it costs", "from"), rows), ""]
+                     "; ".join(use_cases.set_aside_words(comparison, verdict)) or "–", ", ".join(verdict.workloads)))
+    return ["## Verdict", "", grid(("use", "engines", "fastest", "tied with it", "next", "how sure", "what it costs", "set aside", "from"), rows), ""]
 
 
 def render_report(comparison: Comparison) -> str:

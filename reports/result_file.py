@@ -85,14 +85,14 @@ class Driver:
         return bool(self.capabilities["stores_layers"])
 
     @property
-    def caveats(self) -> list[str]:
-        """What a reader of its times must know."""
-        found = []
-        if self.capabilities.get("copies_at_prepare"):
-            found.append("copies the whole image when a container is made, outside these times")
-        if self.options.get("volatile") == "on":
-            found.append("drops every sync: a crash loses the container's layer")
-        return found
+    def copies_at_prepare(self) -> bool:
+        """Whether making a container copies the whole image."""
+        return bool(self.capabilities.get("copies_at_prepare"))
+
+    @property
+    def drops_syncs(self) -> bool:
+        """Whether a crash may lose what the application synced."""
+        return self.options.get("volatile") == "on"
 
 
 @dataclass
@@ -226,7 +226,7 @@ def check_schema(path: Path, document: Any) -> None:
 
 
 def _driver(entry: dict[str, Any]) -> Driver:
-    return Driver(entry["slug"], entry["name"], entry["label"], entry["engine"], entry["semantic_check"],
+    return Driver(entry["slug"], entry["name"], text.plain(entry["label"]), entry["engine"], entry["semantic_check"],
                   tuple(entry["differences"]), entry["capabilities"], entry["options"],
                   tuple((name, value) for name, value in entry["status"]))
 

@@ -74,6 +74,7 @@ def verdict_rows(comparison: Comparison) -> list[dict[str, Any]]:
             "use_case": verdict.use_case.key, "engine": verdict.engine, "best": ranking.best, "ties": ranking.ties,
             "runner_up": ranking.runner_up.driver if ranking.runner_up else None,
             "sure": use_cases.confidence(verdict), "workloads": list(verdict.workloads),
+            "set_aside": {slug: reason for slug, reason, _ in verdict.set_aside},
             "cases_counted": verdict.cells, "cases": len(ranking.cases),
             "ratio_to_best": {d: _number(s.to_best.value) for d, s in ranking.standings.items() if s.to_best},
             "bytes_dev_written": {d: _number(v) for d, v in use_cases.device_bytes(comparison, ranking).items()},

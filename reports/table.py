@@ -141,6 +141,11 @@ def _fold(words: str, width: int, indent: str) -> list[str]:
     return textwrap.wrap(plain(words), width, subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
+def _control_remark(comparison: Comparison) -> str:
+    control = comparison.run.drivers.get(comparison.run.control)
+    return " native copies the whole image when a layer is made, so builds and starts can be faster than native." if control and control.copies_at_prepare else ""
+
+
 def render(comparison: Comparison, width: int = 80, color: bool = False, by_case: bool = False) -> str:
     """The whole table as text; no line is longer than `width` (at least 60) unless a single word is."""
     width = max(width, 60)
@@ -157,7 +162,7 @@ def render(comparison: Comparison, width: int = 80, color: bool = False, by_case
     interval = "half the 95 % interval" if comparison.inference else "half the range seen (no inference)"
     lines.append("")
     lines += _fold(f"* best  = tie with best  ~ unsteady  – no number   1.12±2%: ratio ± {interval}. "
-                   "(n): geometric mean of n cases that all drivers finished.", width, "  ")
+                   "(n): geometric mean of n cases that all drivers finished." + _control_remark(comparison), width, "  ")
     body = comparison.run.body
     floor = comparison.noise_floor
     noise = "unknown" if floor is None else text.percent(floor)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import text
-from .comparison import Comparison, Ranking, metric_median
-from .result_file import CaseId
+from .comparison import Comparison, Ranking, adjust, equal_by_workload, metric_median, paired_ratio, rank
+from .result_file import CaseId, Driver
+from .statistics import Estimate
 
 BIG_FILE_BYTES = 16 * 2**20
 
@@ -28,6 +29,15 @@ class UseCase:
     question: str
     selects: Callable[[CaseId], bool]
     per_container: bool = False
+    prepare_timed: bool = True
+
+    def disqualifies(self, driver: Driver) -> str:
+        """Why `driver` is no candidate here although it may be fast; "" when it is one."""
+        if driver.copies_at_prepare and not self.prepare_timed:
+            return "copies the whole image whenever a container is made, outside these times"
+        if driver.drops_syncs and not self.prepare_timed:
+            return "drops every sync: a crash loses what these times call written"
+        return ""
 
 
 _START = re.compile(r"^cache_reuse\..*(container|start|storm|densit|population|scal)")
@@ -53,8 +63,8 @@ def _starts(case: CaseId) -> bool:
 
 USE_CASES = (
     UseCase("ci-builder", "CI builder", "pull, build, push and delete images", _builds),
-    UseCase("big-files", "First writes to big files", "a database or log file that came with the image", _big_files),
-    UseCase("small-files", "Many small files, metadata", "chown -R, mv and appends over a tree", _small_files),
+    UseCase("big-files", "First writes to big files", "a database or log file that came with the image", _big_files, prepare_timed=False),
+    UseCase("small-files", "Many small files, metadata", "chown -R, mv and appends over a tree", _small_files, prepare_timed=False),
     UseCase("start-storm", "Start storm, density", "many containers of one image", _starts, per_container=True),
 )
 
@@ -67,6 +77,7 @@ class Verdict:
     engine: str
     ranking: Ranking
     workloads: tuple[str, ...]
+    set_aside: tuple[tuple[str, str, Estimate | None], ...] = ()  # slug, reason, its time over the best's
 
     @property
     def cells(self) -> int:
@@ -74,12 +85,28 @@ class Verdict:
         return len(self.ranking.common)
 
 
+def _verdict(comparison: Comparison, use_case: UseCase, engine: str) -> Verdict:
+    run = comparison.run
+    cases = tuple(c for c in comparison.cases if use_case.selects(c))
+    weights = equal_by_workload(cases)
+    reasons = {d: use_case.disqualifies(run.drivers[d]) for d in run.ranked_in(engine)}
+    ranking = rank(run, cases, engine, weights, [d for d, reason in reasons.items() if not reason])
+    aside = tuple((d, reason, paired_ratio(run, cases, d, ranking.best, weights) if ranking.best else None)
+                  for d, reason in reasons.items() if reason)
+    return Verdict(use_case, engine, ranking, tuple(dict.fromkeys(c.workload for c in cases)), aside)
+
+
 def verdicts(comparison: Comparison) -> list[Verdict]:
     """All use cases, engine class by engine class; those without a case here have an empty ranking."""
-    chosen = [(u, tuple(c for c in comparison.cases if u.selects(c))) for u in USE_CASES]
-    ranked = comparison.rankings(((u.key, cases) for u, cases in chosen), weighted=True)
-    return [Verdict(u, engine, by_key[u.key], tuple(dict.fromkeys(c.workload for c in cases)))
-            for engine, by_key in ranked.items() for u, cases in chosen]
+    found = [_verdict(comparison, use_case, engine) for engine in comparison.run.engines for use_case in USE_CASES]
+    adjust(verdict.ranking for verdict in found)
+    return found
+
+
+def set_aside_words(comparison: Comparison, verdict: Verdict) -> list[str]:
+    """'vfs (0.73× the fastest) copies …' for each driver that is no candidate."""
+    return [f"{comparison.run.label(slug)}{f' ({text.ratio(e.value)}× the fastest)' if e else ''} {reason}"
+            for slug, reason, e in verdict.set_aside]
 
 
 def confidence(verdict: Verdict) -> str:
@@ -143,7 +170,7 @@ def price(comparison: Comparison, verdict: Verdict, driver: str) -> list[str]:
         if own <= written[least] * 1.02:
             lines.append(f"writes least to the device: {text.human_bytes(own)}")
         else:
-            times = f"{text.ratio(own / written[least])}× {comparison.run.label(least)}" if written[least] > 0 else "the least writes none"
+            times = f"{text.ratio(own / written[least])}× what {comparison.run.label(least)} writes" if written[least] > 0 else "the least writes none"
             lines.append(f"writes {text.human_bytes(own)} to the device ({times})")
     worst = None
     for case in verdict.ranking.common:
@@ -158,8 +185,3 @@ def price(comparison: Comparison, verdict: Verdict, driver: str) -> list[str]:
             if driver in values:
                 lines.append(f"{text.human_bytes(values[driver])} {words} per container")
     return lines
-
-
-def cautions(comparison: Comparison, verdict: Verdict) -> list[str]:
-    """What the times of the winners leave out: 'vfs copies the whole image …'."""
-    return [f"{comparison.run.label(d)} {caveat}" for d in verdict.ranking.winners for caveat in comparison.run.drivers[d].caveats]

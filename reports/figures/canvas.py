@@ -64,7 +64,7 @@ def styles(run: Run) -> dict[str, Style]:
     seen: dict[str, int] = {}
     result: dict[str, Style] = {}
     taken: set[str] = set()
-    for driver in run.drivers.values():
+    for driver in sorted(run.drivers.values(), key=lambda d: d.slug):  # the same colours whatever order was asked for
         variant = seen.get(driver.name, 0)
         seen[driver.name] = variant + 1
         base = _BASE.get(driver.name) or _SPARE[zlib.crc32(driver.name.encode()) % len(_SPARE)]
@@ -86,7 +86,7 @@ def new(width_in: float, height_in: float, rows: int = 1, columns: int = 1, **kw
     import matplotlib.pyplot as plt
 
     plt.rcParams.update({
-        "svg.fonttype": "none", "svg.hashsalt": "sbench", "font.family": "DejaVu Sans", "font.size": 9,
+        "svg.fonttype": "none", "text.parse_math": False, "svg.hashsalt": "sbench", "font.family": "DejaVu Sans", "font.size": 9,
         "axes.edgecolor": GRID, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
         "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.spines.top": False,
         "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.6,

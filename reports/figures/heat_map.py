@@ -14,9 +14,11 @@ from typing import Any
 
 from .. import text
 from ..comparison import Comparison, Ranking, Standing
+from ..text import plain
 from . import Figure, canvas
 
 COLOUR_MAX = 8.0
+_SCALE_ROWS_MIN = 4  # fewer rows need no colour scale
 _NARROW = 0.4  # width of an unavailable driver's column
 
 
@@ -33,8 +35,7 @@ def wrap_label(label: str, width: int) -> str:
 
 def interval_words(comparison: Comparison) -> str:
     """What the brackets mean in this run."""
-    return ("95 % intervals" if comparison.inference
-            else f"range over {comparison.blocks} block{'s' if comparison.blocks != 1 else ''}, no inference")
+    return "95 % intervals" if comparison.inference else "range over the blocks, no inference"
 
 
 def cell_text(standing: Standing, best: str | None) -> str:
@@ -50,7 +51,7 @@ def cell_text(standing: Standing, best: str | None) -> str:
 
 def unavailable(comparison: Comparison) -> list[tuple[str, str]]:
     """(driver, reason) of drivers that were asked for and could not run, and of those that failed the check."""
-    rows = [(skip["driver"], skip["detail"]) for skip in comparison.run.body["skips"] if not skip.get("cell")]
+    rows = [(plain(skip["driver"]), skip["detail"]) for skip in comparison.run.body["skips"] if not skip.get("cell")]
     rows += [(d.label, "failed the semantic check, not ranked") for d in comparison.run.failed_check]
     return rows
 
@@ -67,7 +68,7 @@ def _draw(comparison: Comparison, engine: str, rankings: dict[str, Ranking], abs
     columns = len(drivers)
     end = columns + _NARROW * len(absent)
     small = columns > 8
-    figure, axes = canvas.new(canvas.WIDTH_IN, 1.2 + 0.42 * len(rankings))
+    figure, axes = canvas.new(canvas.WIDTH_IN, 1.3 + 0.42 * max(len(rankings), 2))
     ax = axes[0][0]
     colours = mpl.colormaps["cividis"]
     for y, ranking in enumerate(rankings.values()):
@@ -96,7 +97,8 @@ def _draw(comparison: Comparison, engine: str, rankings: dict[str, Ranking], abs
         x = columns + _NARROW * index
         ax.add_patch(Rectangle((x + 0.04, 0.05), _NARROW - 0.08, len(rankings) - 0.1, facecolor="none", edgecolor=canvas.GRID,
                                hatch="///", lw=0))
-        ax.text(x + _NARROW / 2, len(rankings) / 2, f"{driver}: not available", rotation=90, ha="center", va="center")
+        words = f"{driver}: not available" if len(rankings) > 7 else driver if len(rankings) > 3 else "–"
+        ax.text(x + _NARROW / 2, len(rankings) / 2, words, rotation=90, ha="center", va="center")
     ax.set(xlim=(0, end), ylim=(len(rankings), 0))
     ax.set_xticks([x + 0.5 for x in range(columns)],
                   labels=[wrap_label(comparison.run.label(d), 12) for d in drivers],
@@ -108,6 +110,8 @@ def _draw(comparison: Comparison, engine: str, rankings: dict[str, Ranking], abs
     ax.grid(False)
     for side in ax.spines.values():
         side.set_visible(False)
+    if len(rankings) < _SCALE_ROWS_MIN:
+        return figure
     scale = mpl.cm.ScalarMappable(mpl.colors.LogNorm(1, COLOUR_MAX), colours)
     bar = figure.colorbar(scale, ax=ax, orientation="horizontal", fraction=0.03, pad=0.02, aspect=60, shrink=0.6)
     bar.set_ticks([1, 2, 4, 8], labels=["1× best", "2×", "4×", "8× and slower"])
@@ -138,4 +142,4 @@ def _figure(comparison: Comparison, engine: str, rankings: dict[str, Ranking]) -
 
 def build(comparison: Comparison) -> list[Figure]:
     """One heat map per engine class."""
-    return [_figure(comparison, engine, rankings) for engine, rankings in comparison.by_group.items()]
+    return [_figure(comparison, engine, rankings) for engine, rankings in comparison.by_group.items() if rankings]

@@ -17,8 +17,8 @@ _OP = re.compile(r"^(mount|lookup)_depth_(\d+)$")
 TITLES = {"mount": "mount a container", "lookup": "look up a file of the lowest layer"}
 
 
-def _means(comparison: Comparison) -> dict[str, dict[str, dict[int, float]]]:
-    """operation → driver → depth → mean seconds, histograms of all blocks merged."""
+def _medians(comparison: Comparison) -> dict[str, dict[str, dict[int, float]]]:
+    """operation → driver → depth → median seconds, histograms of all blocks merged."""
     found: dict[str, dict[str, dict[int, float]]] = {}
     for case in comparison.run.cases_of(WORKLOAD):
         for driver in comparison.run.shown:
@@ -26,15 +26,16 @@ def _means(comparison: Comparison) -> dict[str, dict[str, dict[int, float]]]:
             names = {name for s in samples for name in s.latency}
             for name in sorted(names):
                 match = _OP.match(name)
-                mean = Histogram.merged(s.latency[name] for s in samples if name in s.latency).mean if match else None
-                if mean:
-                    found.setdefault(match[1], {}).setdefault(driver, {})[int(match[2])] = mean * 1e-9
+                merged = Histogram.merged(s.latency[name] for s in samples if name in s.latency)
+                middle = merged.percentile(0.5) if match else None
+                if middle:
+                    found.setdefault(match[1], {}).setdefault(driver, {})[int(match[2])] = middle * 1e-9
     return found
 
 
-def _draw(comparison: Comparison, means: dict[str, dict[str, dict[int, float]]]) -> Any:
-    figure, axes = canvas.new(canvas.WIDTH_IN, 4.2, 1, len(means))
-    for ax, (op, by_driver) in zip(axes[0], means.items()):
+def _draw(comparison: Comparison, medians: dict[str, dict[str, dict[int, float]]]) -> Any:
+    figure, axes = canvas.new(canvas.WIDTH_IN, 4.2, 1, len(medians))
+    for ax, (op, by_driver) in zip(axes[0], medians.items()):
         ax.set(xscale="log", yscale="log", xlabel="layers", title=TITLES[op])
         depths = sorted({d for own in by_driver.values() for d in own})
         ends = []
@@ -47,24 +48,24 @@ def _draw(comparison: Comparison, means: dict[str, dict[str, dict[int, float]]])
         series.time_ticks(ax.yaxis)
         if ax is axes[0][-1]:
             canvas.label_ends(ax, ends)
-    axes[0][0].set_ylabel("mean time (lower is better)")
+    axes[0][0].set_ylabel("median time (lower is better)")
     return figure
 
 
 def build(comparison: Comparison) -> Figure | None:
     """None without layer_build.depth or its latencies."""
-    means = _means(comparison)
-    means = {op: means[op] for op in TITLES if op in means}
-    if not means:
+    medians = _medians(comparison)
+    medians = {op: medians[op] for op in TITLES if op in medians}
+    if not medians:
         return None
     run = comparison.run
-    drivers = [d for d in run.shown if any(d in own for own in means.values())]
-    depths = sorted({depth for own in means.values() for by_depth in own.values() for depth in by_depth})
-    rows = tuple((TITLES[op], str(depth), *(text.human_time(means[op][d][depth]) if depth in means[op].get(d, {}) else "–" for d in drivers))
-                 for op in means for depth in depths)
+    drivers = [d for d in run.shown if any(d in own for own in medians.values())]
+    depths = sorted({depth for own in medians.values() for by_depth in own.values() for depth in by_depth})
+    rows = tuple((TITLES[op], str(depth), *(text.human_time(medians[op][d][depth]) if depth in medians[op].get(d, {}) else "–" for d in drivers))
+                 for op in medians for depth in depths)
     last = rows[-1]
     return Figure(
         "layer-depth", "What layers below a container cost",
-        "Mean times (service time, closed loop) against the number of layers. Lower is better. Times of different engine classes do not compare.",
+        "Median times (service time, closed loop) against the number of layers. Lower is better. Times of different engine classes do not compare.",
         f"{last[0]} at {last[1]} layers: " + ", ".join(f"{run.display(d)} {v}" for d, v in zip(drivers, last[2:])),
-        ("operation", "layers", *(run.display(d) for d in drivers)), rows, partial(_draw, comparison, means))
+        ("operation", "layers", *(run.display(d) for d in drivers)), rows, partial(_draw, comparison, medians))

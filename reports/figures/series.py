@@ -39,7 +39,8 @@ def amplification(comparison: Comparison, case: CaseId, driver: str) -> Estimate
 def first_write_slice(comparison: Comparison) -> tuple[list[CaseId], str]:
     """Cases of copy_up.first_write at one depth and one written size, and those in words.
 
-    The written size is the smallest, the depth the one nearest to 8 layers.
+    The written size is the smallest; the depth is the one with most file sizes,
+    and among those the one nearest to 8 layers.
     """
     cases = comparison.run.cases_of("copy_up.first_write")
     words = []
@@ -49,7 +50,8 @@ def first_write_slice(comparison: Comparison) -> tuple[list[CaseId], str]:
         words.append(f"{cases[0].param('touched').upper()} written")
     depths = sorted({c.size("depth") or 0 for c in cases})
     if depths and depths[0] > 0:
-        depth = min(depths, key=lambda d: abs(math.log(d / DEPTH_SHOWN)))
+        sizes = {d: len({c.size("size") for c in cases if c.size("depth") == d}) for d in depths}
+        depth = min(depths, key=lambda d: (-sizes[d], abs(math.log(d / DEPTH_SHOWN))))
         cases = [c for c in cases if c.size("depth") == depth]
         words.append(f"image of {depth:.0f} layer{'s' if depth != 1 else ''}")
     return cases, ", ".join(words)
@@ -65,7 +67,7 @@ def draw_line(axes: Any, comparison: Comparison, driver: str, points: list[tuple
     control = driver == comparison.run.control
     axes.errorbar(x, y, yerr=[low, high], color=style.light, marker=style.marker, ms=5.5, mew=1.2,
                   mfc="none" if style.hollow else style.light, ls=(0, (2, 2)) if control else style.line, lw=1.6,
-                  elinewidth=0.9, capsize=2)
+                  capsize=0, elinewidth=3.5, ecolor=style.light + "40")
 
 
 def log_bytes_axis(axis: Any, values: list[float]) -> None:

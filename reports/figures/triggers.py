@@ -7,12 +7,14 @@ from typing import Any
 
 from .. import text
 from ..comparison import Comparison
+from ..result_file import CaseId
 from . import Figure, canvas, series
 
 WORKLOAD = "copy_up.triggers"
 
 
 def _draw(comparison: Comparison, ops: list[str], cells: dict[tuple[str, str], tuple[bool, float]]) -> Any:
+    """`ops` are row labels; `cells` hold (copied, device bytes) by row and driver."""
     from matplotlib.patches import Rectangle
 
     from .heat_map import wrap_label
@@ -43,27 +45,33 @@ def _draw(comparison: Comparison, ops: list[str], cells: dict[tuple[str, str], t
 
 
 def build(comparison: Comparison) -> Figure | None:
-    """None without copy_up.triggers. Shows the largest file size."""
+    """None without copy_up.triggers. Rows of the file size with most operations first, other sizes after them."""
     run = comparison.run
     cases = [c for c in run.cases_of(WORKLOAD) if c.param("op")]
     if not cases:
         return None
-    size = max(c.size("size") or 0 for c in cases)
-    cases = sorted((c for c in cases if (c.size("size") or 0) == size), key=lambda c: c.param("op"))
+    sizes = [c.size("size") or 0 for c in cases]
+    size = max(sizes, key=lambda s: (sizes.count(s), s))
+    cases = sorted(cases, key=lambda c: ((c.size("size") or 0) != size, c.size("size") or 0, c.param("op")))
+
+    def name(case: CaseId) -> str:
+        other = (case.size("size") or 0) != size
+        return f"{case.param('op')} ({text.human_bytes(case.size('size') or 0)})" if other else case.param("op")
+
     cells: dict[tuple[str, str], tuple[bool, float]] = {}
     for case in cases:
         for driver in run.shown:
             copied = series.metric(comparison, case, driver, "copied")
             written = series.metric(comparison, case, driver, "bytes_dev_written")
             if copied and written:
-                cells[case.param("op"), driver] = (copied.value >= 0.5, written.value)
-    ops = [c.param("op") for c in cases]
+                cells[name(case), driver] = (copied.value >= 0.5, written.value)
+    ops = [name(c) for c in cases]
     rows = tuple((op, *((("copies, " if cells[op, d][0] else "") + text.human_bytes(cells[op, d][1])) if (op, d) in cells else "–"
                         for d in run.shown)) for op in ops)
     counts = [f"{run.display(d)} {sum(cells.get((op, d), (False, 0))[0] for op in ops)}" for d in run.shown]
     return Figure(
         "copy-triggers", f"What makes a driver copy the whole file ({text.human_bytes(size)})",
-        "One operation on a file of the image, then fsync. Filled cells: at least half of the file was written to the device. "
+        "One operation on a file of the image, then fsync; other sizes stand beside the operation. Filled cells: at least half of the file was written to the device. "
         "The number is what reached the device.",
         f"Operations out of {len(ops)} that copied the file: " + ", ".join(counts),
         ("operation", *(run.display(d) for d in run.shown)), rows, partial(_draw, comparison, ops, cells))

@@ -128,11 +128,21 @@ def test_use_cases_say_what_the_synthetic_drivers_are_built_to_show(nine):
     assert any("page cache per container" in line for line in use_cases.price(c, by_key["start-storm"], "overlay2"))
 
 
-def test_winner_that_copies_at_prepare_carries_a_caution(nine):
+def test_driver_that_copies_at_prepare_is_set_aside_where_prepare_is_not_timed(nine):
     c = comparison.Comparison(result_file.load(nine))
-    small = next(v for v in use_cases.verdicts(c) if v.use_case.key == "small-files")
-    assert small.ranking.best == "vfs"
-    assert use_cases.cautions(c, small) == ["vfs copies the whole image when a container is made, outside these times"]
+    by_key = {v.use_case.key: v for v in use_cases.verdicts(c)}
+    small = by_key["small-files"]
+    assert small.ranking.best == "btrfs" and "vfs" not in small.ranking.standings
+    (slug, reason, ratio), = small.set_aside
+    assert slug == "vfs" and "copies the whole image" in reason and ratio.value < 0.95
+    assert by_key["ci-builder"].set_aside == () and "vfs" in by_key["ci-builder"].ranking.standings
+
+
+def test_driver_that_drops_syncs_is_no_candidate_for_synced_writes(tmp_path):
+    document = synthetic_result.make(drivers=TWO)
+    document["sbench"]["drivers"][1]["options"] = {"volatile": "on"}
+    big = next(v for v in use_cases.verdicts(compared(tmp_path, document)) if v.use_case.key == "big-files")
+    assert big.ranking.best == "btrfs" and "drops every sync" in big.set_aside[0][1]
 
 
 def test_use_case_without_cases_is_said_aloud(tmp_path):

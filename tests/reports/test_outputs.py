@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import synthetic_result
-from conftest import ALL, ROOT, run_reports, stored
+from conftest import ALL, ROOT, run_program, run_reports, stored
 
-HOSTILE = '<script>alert(1)</script>"\'&|`\x1b[31m'
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+HOSTILE = '<script>alert(1)</script>"\'&|`$\\bad$\x1b[31m'
 
 
 @pytest.mark.parametrize("fixture", ["real", "nine", "everything"])
@@ -178,10 +179,10 @@ def _digest(folder: Path) -> dict[str, str]:
 
 def test_same_input_same_bytes(real, tmp_path):
     for name, hash_seed in (("a", "1"), ("b", "2")):
-        done = run_reports("html", real, "-o", tmp_path / name / "report.html", "--figures", tmp_path / name / "figures", PYTHONHASHSEED=hash_seed)
+        done = run_program("html", real, "-o", tmp_path / name / "report.html", "--figures", tmp_path / name / "figures", PYTHONHASHSEED=hash_seed)
         assert done.returncode == 0, done.stderr
         for command in ("table", "markdown", "json", "report-markdown"):
-            (tmp_path / name / command).write_text(run_reports(command, real, PYTHONHASHSEED=hash_seed).stdout)
+            (tmp_path / name / command).write_text(run_program(command, real, PYTHONHASHSEED=hash_seed).stdout)
     assert _digest(tmp_path / "a") == _digest(tmp_path / "b")
     assert len(_digest(tmp_path / "a")) > 15
 
@@ -194,7 +195,7 @@ def test_golden_table_of_the_real_run(real):
 def test_without_matplotlib_the_page_has_tables_and_a_notice(real, tmp_path):
     (tmp_path / "hide" / "matplotlib").mkdir(parents=True)
     (tmp_path / "hide" / "matplotlib" / "__init__.py").write_text("raise ImportError('hidden by the test')\n")
-    done = run_reports("html", real, "-o", tmp_path / "r.html", "--figures", tmp_path / "f", PYTHONPATH=f"{tmp_path / 'hide'}:{ROOT}")
+    done = run_program("html", real, "-o", tmp_path / "r.html", "--figures", tmp_path / "f", PYTHONPATH=f"{tmp_path / 'hide'}:{ROOT}")
     assert done.returncode == 0 and "python3-matplotlib" in done.stderr
     page = (tmp_path / "r.html").read_text()
     assert "<svg" not in page and "First write to a file of the image" in page and "</table>" in page
