@@ -128,7 +128,7 @@ TEST(Image, PackagesReplaceAndDeleteFilesOfTheBase) {
 TEST(Image, SmallerScalesAreProportional) {
   const auto full = image_layer(spec(LayerStep::base)).content_bytes;
   EXPECT_NEAR(static_cast<double>(image_layer(spec(LayerStep::base, ImageScale::small)).content_bytes),
-              static_cast<double>(full) / 5, static_cast<double>(full) / 50);
+              static_cast<double>(full) / 10, static_cast<double>(full) / 50);
   EXPECT_NEAR(static_cast<double>(image_layer(spec(LayerStep::base, ImageScale::tiny)).content_bytes),
               static_cast<double>(full) / 40, static_cast<double>(full) / 80);
 }

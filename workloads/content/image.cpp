@@ -26,7 +26,7 @@ std::uint64_t divisor(ImageScale scale) {
     case ImageScale::tiny:
       return 40;
     case ImageScale::small:
-      return 5;
+      return 10;
     case ImageScale::full:
       return 1;
   }

@@ -17,7 +17,7 @@
 
 namespace sbench {
 
-/// full: 120 + 40 + 20 MiB. small: a fifth. tiny: a fortieth, for tests.
+/// full: 120 + 40 + 20 MiB. small: a tenth, for quick runs. tiny: a fortieth, for tests.
 enum class ImageScale { tiny, small, full };
 /// "tiny", "small" or "full"; anything else is a bug.
 [[nodiscard]] ImageScale parse_image_scale(std::string_view name);
