@@ -371,7 +371,7 @@ TEST_P(LayerTest, hostile_and_broken_tars_get_one_line) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Drivers, LayerTest, ::testing::Values("native", "vfs", "overlay2", "overlay", "btrfs"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& driver) { return driver.param; });
 
 }  // namespace
 }  // namespace sbench
