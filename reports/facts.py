@@ -13,7 +13,7 @@ NOISE_WARNING = 0.10
 
 
 @dataclass(frozen=True)
-class Warning_:
+class Caution:
     """Something that weakens the result, and what to do about it."""
 
     what: str
@@ -90,41 +90,41 @@ def _flag_counts(comparison: Comparison) -> dict[str, int]:
     return counts
 
 
-def warnings(comparison: Comparison) -> list[Warning_]:
+def warnings(comparison: Comparison) -> list[Caution]:
     """Everything that weakens the result, worst first."""
     run = comparison.run
     body = run.body
-    found: list[Warning_] = []
+    found: list[Caution] = []
     if not body["complete"]:
-        found.append(Warning_(f"The run was cut short: {body['blocks_done']} of {body['blocks_planned']} blocks are finished.",
+        found.append(Caution(f"The run was cut short: {body['blocks_done']} of {body['blocks_planned']} blocks are finished.",
                               "Finish it with sbench run --resume and the folder of this result."))
     if body["failures"]:
-        found.append(Warning_(f"{len(body['failures'])} sample{'s' if len(body['failures']) != 1 else ''} failed and are left out.",
+        found.append(Caution(f"{len(body['failures'])} sample{'s' if len(body['failures']) != 1 else ''} failed and are left out.",
                               "See the list of failures; they are errors, not slow results."))
     if not comparison.inference:
-        found.append(Warning_(f"Fewer than {INFERENCE_BLOCKS_MIN} blocks: brackets are ranges of what was seen, not confidence intervals.",
+        found.append(Caution(f"Fewer than {INFERENCE_BLOCKS_MIN} blocks: brackets are ranges of what was seen, not confidence intervals.",
                               "For inference: --profile standard, or --blocks 9."))
     floor = comparison.noise_floor
     if floor is not None and floor > NOISE_WARNING:
-        found.append(Warning_(f"This machine is noisy: {'differences under ' + text.percent(floor) if floor <= 1 else 'even twofold differences'} are not visible.",
+        found.append(Caution(f"This machine is noisy: {'differences under ' + text.percent(floor) if floor <= 1 else 'even twofold differences'} are not visible.",
                               "Stop other work on it, or add blocks."))
     flags = _flag_counts(comparison)
     if flags.get("cache_not_cold"):
-        found.append(Warning_(f"{flags['cache_not_cold']} cold samples began with part of the data still cached.",
+        found.append(Caution(f"{flags['cache_not_cold']} cold samples began with part of the data still cached.",
                               "Treat their cold times as lower bounds."))
     if flags.get("quiesce_timeout"):
-        found.append(Warning_(f"In {flags['quiesce_timeout']} samples the device did not come to rest in time.",
+        found.append(Caution(f"In {flags['quiesce_timeout']} samples the device did not come to rest in time.",
                               "Their device bytes may miss late writes; stop other users of the device."))
     unsteady = sum(s.unstable for by_key in comparison.by_case.values() for r in by_key.values() for s in r.standings.values())
     if unsteady:
-        found.append(Warning_(f"{unsteady} cells are unsteady (~): their own blocks differ by more than 10 %.",
+        found.append(Caution(f"{unsteady} cells are unsteady (~): their own blocks differ by more than 10 %.",
                               "Add blocks with --blocks, or look at the range before trusting the median."))
     version, state = body["environment"]["version"], body["environment"]["state"]
     if version.get("build_type") not in (None, "Release", "RelWithDebInfo"):
-        found.append(Warning_(f"sbench was built as {version['build_type']}.", "Build the release preset before comparing."))
+        found.append(Caution(f"sbench was built as {version['build_type']}.", "Build the release preset before comparing."))
     governor = state.get("governor", "none")
     if governor not in ("none", "performance", "unknown"):
-        found.append(Warning_(f"The CPU frequency governor is {governor}.", "Set it to performance for steadier times."))
+        found.append(Caution(f"The CPU frequency governor is {governor}.", "Set it to performance for steadier times."))
     return found
 
 

@@ -92,7 +92,7 @@ def render(comparison: Comparison, figures: list[tuple[Figure, str]]) -> str:
         css=Markup(css), host=run.context["host_name"], device_kind=body["device"]["kind"], engines=run.engines,
         inference=comparison.inference, blocks=facts.blocks_words(comparison), complete=body["complete"],
         header=facts.header(comparison), verdicts=_verdicts(comparison), warnings=facts.warnings(comparison),
-        figures=[{"slug": f.slug, "title": f.title, "lead": f.lead, "notes": f.notes, "columns": f.columns,
+        figures=[{"slug": f.slug, "title": f.title, "lead": f.lead, "legend": f.legend, "notes": f.notes, "columns": f.columns,
                   "rows": f.rows, "svg": Markup(svg)} for f, svg in figures],
         cases=_cases(comparison), skipped=facts.skipped(comparison), failures=facts.failures(comparison),
         workloads=[(name, w["summary"], w["cache"], w["durability"], w["version"]) for name, w in body["workloads"].items()],

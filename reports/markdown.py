@@ -12,10 +12,10 @@ from .table import cell
 from .text import markdown as escape
 
 
-def grid(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; every cell is escaped."""
+def grid(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = True) -> str:
+    """A Markdown table; every cell is escaped. `numbers` aligns all but the first column right."""
     head = "| " + " | ".join(escape(c) for c in columns) + " |"
-    rule = "|" + "|".join([" --- "] + [" ---: "] * (len(columns) - 1)) + "|"
+    rule = "|" + "|".join([" --- "] + [" ---: " if numbers else " --- "] * (len(columns) - 1)) + "|"
     return "\n".join([head, rule, *("| " + " | ".join(escape(c) for c in row) + " |" for row in rows)])
 
 
@@ -32,9 +32,9 @@ def _comparison(comparison: Comparison, engine: str, rankings: dict[str, Ranking
 def _remarks(comparison: Comparison) -> list[str]:
     parts = []
     if facts.skipped(comparison):
-        parts += ["### Not run", "", grid(("what", "why", "remedy"), facts.skipped(comparison)), ""]
+        parts += ["### Not run", "", grid(("what", "why", "remedy"), facts.skipped(comparison), numbers=False), ""]
     if comparison.run.body["failures"]:
-        parts += ["### Failures", "", grid(("case", "block", "phase", "detail"), facts.failures(comparison)), ""]
+        parts += ["### Failures", "", grid(("case", "block", "phase", "detail"), facts.failures(comparison), numbers=False), ""]
     found = facts.warnings(comparison)
     if found:
         parts += ["### Warnings", "", *(f"- {escape(w.what)} {escape(w.remedy)}" for w in found), ""]
@@ -63,12 +63,12 @@ def _verdicts(comparison: Comparison) -> list[str]:
         costs = "; ".join(use_cases.price(comparison, verdict, ranking.best)) if ranking.best else ""
         rows.append((verdict.use_case.title, verdict.engine, best, ties, runner, use_cases.confidence(verdict), costs,
                      "; ".join(use_cases.set_aside_words(comparison, verdict)) or "–", ", ".join(verdict.workloads)))
-    return ["## Verdict", "", grid(("use", "engines", "fastest", "tied with it", "next", "how sure", "what it costs", "set aside", "from"), rows), ""]
+    return ["## Verdict", "", grid(("use", "engines", "fastest", "tied with it", "next", "how sure", "what it costs", "set aside", "from"), rows, numbers=False), ""]
 
 
 def render_report(comparison: Comparison) -> str:
     """The whole report: header, verdict, every figure's table, every case, remarks, method, glossary."""
-    parts = ["# Storage drivers compared", "", grid(("what", "value"), facts.header(comparison)), "", *_verdicts(comparison)]
+    parts = ["# Storage drivers compared", "", grid(("what", "value"), facts.header(comparison), numbers=False), "", *_verdicts(comparison)]
     for figure in build_all(comparison):
         parts += [f"## {escape(figure.title)}", "", escape(figure.lead), "", escape(figure.alt) + ".", "",
                   grid(figure.columns, figure.rows), ""]

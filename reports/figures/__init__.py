@@ -25,6 +25,7 @@ class Figure:
     rows: tuple[tuple[str, ...], ...]
     draw: Callable[[], Any] | None
     notes: tuple[str, ...] = field(default=())
+    legend: str = ""  # how to read the picture; not shown where there is only the table
 
 
 def build_all(comparison: Comparison) -> list[Figure]:

@@ -57,9 +57,10 @@ def build(comparison: Comparison) -> Figure | None:
     return Figure(
         "first-write-latency", "First write to a file of the image, by file size",
         f"A driver that copies whole files climbs with the file's size; one that shares blocks stays flat. {words}. "
-        "Lower is better. Points: medians over blocks; bars: intervals. Both axes are logarithmic.",
+        "Lower is better.",
         f"At {biggest.param('size').upper()}: " + ", ".join(spots),
-        ("cache", "file size", *(run.display(d) for d in run.shown)), rows, partial(_draw, comparison, panels))
+        ("cache", "file size", *(run.display(d) for d in run.shown)), rows, partial(_draw, comparison, panels),
+        legend="Points: medians over blocks; bars: intervals. Both axes are logarithmic.")
 
 
 def _range(e: Any) -> str:

@@ -133,11 +133,11 @@ def _figure(comparison: Comparison, engine: str, rankings: dict[str, Ranking]) -
     notes = [f"{driver}: not available: {reason}" for driver, reason in absent]
     return Figure(
         f"heat-map-{engine}", f"Time relative to the best driver ({engine} engines)",
-        f"Each row has its own best driver; 2.00× means twice its time. Lower is better. Small numbers: {interval_words(comparison)}. "
-        "Solid frame: best; dashed frame: cannot be told from the best; ~: unsteady (own blocks differ by more than 10 %). "
-        "The number behind a row's name counts the cases in its geometric mean.",
+        "Each row has its own best driver (*); 2.00× means twice its time, = cannot be told from the best, ~ is unsteady (own blocks "
+        f"differ by more than 10 %). Lower is better. Intervals: {interval_words(comparison)}.",
         alt, ("cases", "counted", *names), rows,
-        partial(_draw, comparison, engine, rankings, absent), tuple(notes))
+        partial(_draw, comparison, engine, rankings, absent), tuple(notes),
+        "Solid frame: best; dashed frame: tie. The number behind a row's name counts the cases in its geometric mean.")
 
 
 def build(comparison: Comparison) -> list[Figure]:
