@@ -95,7 +95,8 @@ Result<Mount> LayeredDriver::mount(const LayerId& id) {
   }
   ++found->second.count;
   auto hold = std::make_shared<Hold>(*this, id);
-  return Mount(found->second.path, [hold] { return hold->release(); }, found->second.adopted);
+  return Mount(
+      found->second.path, [hold] { return hold->release(); }, found->second.adopted);
 }
 
 Status LayeredDriver::drop_reference(const LayerId& id) {

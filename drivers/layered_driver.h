@@ -63,7 +63,7 @@ class LayeredDriver : public Driver {
 
   struct Reference {
     std::filesystem::path path;
-    int count = 0;          ///< Mount objects alive
+    int count = 0;  ///< Mount objects alive
     bool adopted = false;
     bool detached = false;  ///< a Mount was detached: the tree outlives this object
   };

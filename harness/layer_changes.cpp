@@ -73,8 +73,8 @@ class Applier {
       return;
     }
     touched_.insert(change.path);
-    const std::set<Kind> inside = {Kind::append, Kind::patch, Kind::truncate, Kind::set_xattr, Kind::remove_xattr,
-                                   Kind::set_times};
+    const std::set<Kind> inside = {Kind::append,    Kind::patch,        Kind::truncate,
+                                   Kind::set_xattr, Kind::remove_xattr, Kind::set_times};
     if (!inside.contains(change.kind)) {
       touched_.insert(parent_of(change.path));
     }
@@ -105,8 +105,7 @@ class Applier {
       case Kind::make_dir: return ::mkdir(path.c_str(), 0700) == 0 && ::chmod(path.c_str(), mode) == 0;
       case Kind::write_file: return write_at(path, O_CREAT | O_TRUNC, content_of(change, serial_), -1);
       case Kind::append: return write_at(path, O_APPEND, content_of(change, serial_), -1);
-      case Kind::patch:
-        return write_at(path, 0, content_of(change, serial_), static_cast<off_t>(change.number));
+      case Kind::patch: return write_at(path, 0, content_of(change, serial_), static_cast<off_t>(change.number));
       case Kind::truncate: return ::truncate(path.c_str(), static_cast<off_t>(change.number)) == 0;
       case Kind::chmod: return ::chmod(path.c_str(), mode) == 0;
       case Kind::chown:
@@ -142,7 +141,8 @@ class Applier {
 };
 
 const std::string kLongName(200, 'n');
-const std::string kDeepFolder = "deep/" + std::string(90, 'a') + "/" + std::string(90, 'b') + "/" + std::string(90, 'c');
+const std::string kDeepFolder =
+    "deep/" + std::string(90, 'a') + "/" + std::string(90, 'b') + "/" + std::string(90, 'c');
 
 LayerChanges base_layer(bool user_xattrs) {
   LayerChanges layer = {

@@ -16,18 +16,18 @@ namespace sbench {
 
 struct LayerChange {
   enum class Kind {
-    make_dir,    ///< number: mode
-    write_file,  ///< a new file, or new content for an old one; number: bytes
-    append,      ///< number: bytes
-    patch,       ///< overwrites `number` bytes at offset `number` (inside the file, or beyond its end)
-    truncate,    ///< number: new size
-    chmod,       ///< number: mode
-    chown,       ///< number: uid; the gid is one more
-    set_xattr,   ///< target: name
+    make_dir,      ///< number: mode
+    write_file,    ///< a new file, or new content for an old one; number: bytes
+    append,        ///< number: bytes
+    patch,         ///< overwrites `number` bytes at offset `number` (inside the file, or beyond its end)
+    truncate,      ///< number: new size
+    chmod,         ///< number: mode
+    chown,         ///< number: uid; the gid is one more
+    set_xattr,     ///< target: name
     remove_xattr,  ///< target: name
-    symlink,     ///< target: what it points at
-    hard_link,   ///< target: the existing path
-    rename,      ///< target: the new path, replaced when it exists
+    symlink,       ///< target: what it points at
+    hard_link,     ///< target: the existing path
+    rename,        ///< target: the new path, replaced when it exists
     unlink,
     remove_tree,
     make_fifo,    ///< number: mode

@@ -38,8 +38,7 @@ class PlainDirectory {
 
   std::filesystem::path path() const { return fmt::format("/proc/self/fd/{}/tree", fd_.get()); }
   bool has_user_xattrs() const {
-    return ::setxattr(path().c_str(), "user.probe", "y", 1, 0) == 0 &&
-           ::removexattr(path().c_str(), "user.probe") == 0;
+    return ::setxattr(path().c_str(), "user.probe", "y", 1, 0) == 0 && ::removexattr(path().c_str(), "user.probe") == 0;
   }
 
  private:

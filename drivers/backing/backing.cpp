@@ -27,7 +27,10 @@ struct Maker {
 
 const Maker& maker_of(BackingType type) {
   static const std::array<Maker, 3> makers = {{
-      {BackingType::ext4, "ext4", "e2fsprogs", 32 * kMiB,
+      {BackingType::ext4,
+       "ext4",
+       "e2fsprogs",
+       32 * kMiB,
        {"mkfs.ext4", "-q", "-F", "-i", "8192", "-m", "0", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"}},
       {BackingType::xfs, "xfs", "xfsprogs", 300 * kMiB, {"mkfs.xfs", "-q", "-f", "-K", "-m", "reflink=1"}},
       {BackingType::btrfs, "btrfs", "btrfs-progs", 128 * kMiB, {"mkfs.btrfs", "-q", "-f", "-K"}},
@@ -76,8 +79,9 @@ Availability probe_backing(BackingType type) {
                             fmt::format("install the package {}", maker.package));
   }
   if (!kernel_has_file_system(maker.name)) {
-    return Availability::no(fmt::format("the kernel has no {}", maker.name),
-                            fmt::format("use a kernel with {}, or load its module: modprobe {}", maker.name, maker.name));
+    return Availability::no(
+        fmt::format("the kernel has no {}", maker.name),
+        fmt::format("use a kernel with {}, or load its module: modprobe {}", maker.name, maker.name));
   }
   return Availability::yes();
 }

@@ -81,9 +81,7 @@ DriverSpec directory_driver_spec(DirectoryDriverKind kind) {
   spec.options = {backing_option()};
   spec.capabilities.copies_at_prepare = true;
   spec.probe = [](const Options& options) { return probe_backing(parse_backing(options)); };
-  spec.format = [](Device& device, const Options& options) {
-    return Backing::format(device, parse_backing(options));
-  };
+  spec.format = [](Device& device, const Options& options) { return Backing::format(device, parse_backing(options)); };
   spec.open = [kind](Device& device, const Options& options, const std::filesystem::path& root) {
     return DirectoryDriver::open(kind, device, options, root);
   };

@@ -21,7 +21,8 @@ constexpr std::uint32_t kExtentsPerCall = 256;
 /// Bytes of the file's extents that other files share.
 Result<std::uint64_t> shared_bytes(const std::filesystem::path& path) {
   SBENCH_TRY_SET(const Fd fd, open_file(path, O_RDONLY | O_NOFOLLOW));
-  std::vector<std::uint64_t> memory((sizeof(fiemap) + kExtentsPerCall * sizeof(fiemap_extent)) / sizeof(std::uint64_t) + 1);
+  std::vector<std::uint64_t> memory((sizeof(fiemap) + kExtentsPerCall * sizeof(fiemap_extent)) / sizeof(std::uint64_t) +
+                                    1);
   auto* map = reinterpret_cast<fiemap*>(memory.data());
   std::uint64_t shared = 0;
   std::uint64_t start = 0;

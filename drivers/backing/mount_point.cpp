@@ -87,8 +87,7 @@ bool may_mount() {
     return false;
   }
   const std::size_t at = text->find("CapEff:");
-  return at != std::string::npos &&
-         ((std::strtoull(text->c_str() + at + 7, nullptr, 16) >> kCapSysAdmin) & 1U) != 0;
+  return at != std::string::npos && ((std::strtoull(text->c_str() + at + 7, nullptr, 16) >> kCapSysAdmin) & 1U) != 0;
 }
 
 bool kernel_has_file_system(const std::string& type) {

@@ -19,7 +19,7 @@ struct OverlayMount {
   std::string upper;           ///< empty: read-only
   std::string work;            ///< empty when upper is
   std::string target;
-  std::string features;        ///< "index=off,metacopy=off"
+  std::string features;  ///< "index=off,metacopy=off"
 };
 
 /// Mounts it (noatime, as the backing is). E2BIG when even relative names do not fit in a page.

@@ -40,8 +40,9 @@ Result<std::uint64_t> subvolume_id(const std::filesystem::path& path) {
 /// The subvolume and those nested below it, the nested ones first.
 Result<std::vector<std::filesystem::path>> with_nested(const std::filesystem::path& path) {
   btrfs_util_subvolume_iterator* raw = nullptr;
-  SBENCH_TRY(checked(btrfs_util_create_subvolume_iterator(path.c_str(), 0, BTRFS_UTIL_SUBVOLUME_ITERATOR_POST_ORDER, &raw),
-                     "list the subvolumes below", path));
+  SBENCH_TRY(
+      checked(btrfs_util_create_subvolume_iterator(path.c_str(), 0, BTRFS_UTIL_SUBVOLUME_ITERATOR_POST_ORDER, &raw),
+              "list the subvolumes below", path));
   const std::unique_ptr<btrfs_util_subvolume_iterator, decltype(&btrfs_util_destroy_subvolume_iterator)> iterator(
       raw, &btrfs_util_destroy_subvolume_iterator);
   std::vector<std::filesystem::path> found;
@@ -66,7 +67,8 @@ Status create_subvolume(const std::filesystem::path& path) {
 }
 
 Status snapshot_subvolume(const std::filesystem::path& source, const std::filesystem::path& path) {
-  return checked(btrfs_util_create_snapshot(source.c_str(), path.c_str(), 0, nullptr, nullptr), "make the snapshot", path);
+  return checked(btrfs_util_create_snapshot(source.c_str(), path.c_str(), 0, nullptr, nullptr), "make the snapshot",
+                 path);
 }
 
 Status set_read_only(const std::filesystem::path& path, bool read_only) {

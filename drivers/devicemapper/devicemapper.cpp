@@ -21,8 +21,9 @@ bool kernel_has_device_mapper() {
 DriverSpec devicemapper_driver() {
   return no_engine_spec("devicemapper", "dm-thin snapshots with a file system on each", [] {
     if (!kernel_has_device_mapper()) {
-      return Availability::no("the kernel has no device mapper: no /dev/mapper/control, and /proc/misc does not list it",
-                              "use a kernel with CONFIG_DM_THIN_PROVISIONING, or load its module: modprobe dm_thin_pool");
+      return Availability::no(
+          "the kernel has no device mapper: no /dev/mapper/control, and /proc/misc does not list it",
+          "use a kernel with CONFIG_DM_THIN_PROVISIONING, or load its module: modprobe dm_thin_pool");
     }
     return Availability::no("the kernel has the device mapper, but this sbench has no engine for it yet",
                             "use a newer sbench");

@@ -130,8 +130,13 @@ class OverlayDriver final : public BackedDriver {
   Status fold(const LayerId& key, const LayerId& parent) const {
     const auto upper = layer_of(key) / "upper";
     if (!path_exists(root_of(key))) {
-      SBENCH_TRY(make_directory(root_of(key)));
-      SBENCH_TRY(copy_tree(root_of(parent), root_of(key), CopyMode::hard_link));
+      const auto unfinished = layer_of(key) / "root-unfinished";  // a root that exists is a whole one
+      SBENCH_TRY(remove_tree(unfinished));
+      SBENCH_TRY(make_directory(unfinished));
+      SBENCH_TRY(copy_tree(root_of(parent), unfinished, CopyMode::hard_link));
+      if (::rename(unfinished.c_str(), root_of(key).c_str()) != 0) {
+        return errno_error("cannot rename {}", unfinished.string());
+      }
     }
     SBENCH_TRY(fold_upper(upper, root_of(key)));
     SBENCH_TRY(remove_tree(upper));
@@ -219,9 +224,7 @@ DriverSpec overlay_driver() {
     const auto overlay = probe_overlay();
     return overlay.available ? probe_backing(parse_backing(options)) : overlay;
   };
-  spec.format = [](Device& device, const Options& options) {
-    return Backing::format(device, parse_backing(options));
-  };
+  spec.format = [](Device& device, const Options& options) { return Backing::format(device, parse_backing(options)); };
   spec.open = OverlayDriver::open;
   return spec;
 }

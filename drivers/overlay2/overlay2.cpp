@@ -55,7 +55,8 @@ std::string redirect_dir_of(const Options& options) {
 
 Status check_options(const Options& options) {
   if (options.at("metacopy") == "on" && redirect_dir_of(options) != "on") {
-    return plain_error(EINVAL, "overlay2: metacopy=on needs redirect_dir=on, not {}: leave redirect_dir out or set it to on",
+    return plain_error(EINVAL,
+                       "overlay2: metacopy=on needs redirect_dir=on, not {}: leave redirect_dir out or set it to on",
                        redirect_dir_of(options));
   }
   return {};
@@ -288,7 +289,8 @@ Availability probe_overlay2(const Options& options) {
     return overlay;
   }
   for (const auto* feature : {"index", "metacopy", "redirect_dir"}) {
-    const bool wanted = (feature == std::string("redirect_dir") ? redirect_dir_of(options) : options.at(feature)) != "off";
+    const bool wanted =
+        (feature == std::string("redirect_dir") ? redirect_dir_of(options) : options.at(feature)) != "off";
     const auto parameter = std::filesystem::path("/sys/module/overlay/parameters") / feature;
     if (wanted && ::access(parameter.c_str(), F_OK) != 0) {
       return Availability::no(fmt::format("this kernel's overlayfs has no {}", feature),
@@ -308,7 +310,10 @@ DriverSpec overlay2_driver() {
   spec.options = {
       backing_option(),
       {"metacopy", "off", "copy up metadata alone on chown, chmod, …", on_off},
-      {"redirect_dir", "auto", "let lower directories be renamed; auto: as metacopy", {"auto", "on", "off", "follow", "nofollow"}},
+      {"redirect_dir",
+       "auto",
+       "let lower directories be renamed; auto: as metacopy",
+       {"auto", "on", "off", "follow", "nofollow"}},
       {"index", "off", "keep hard links together at copy-up", on_off},
       {"volatile", "off", "no sync reaches the backing through the mount", on_off},
   };

@@ -76,9 +76,9 @@ TEST_P(LayerContent, changes_lists_what_was_added_modified_and_deleted) {
   found.erase("gone/two");
   using Kind = Change::Kind;
   const std::map<std::string, Kind> expected = {
-      {"dir/one", Kind::modified},   {"dir/two", Kind::deleted},    {"dir/three", Kind::added},
-      {"gone", Kind::deleted},       {"opaque/one", Kind::deleted}, {"opaque/two", Kind::modified},
-      {"typed", Kind::modified},     {"typed/inside", Kind::added},
+      {"dir/one", Kind::modified}, {"dir/two", Kind::deleted},    {"dir/three", Kind::added},
+      {"gone", Kind::deleted},     {"opaque/one", Kind::deleted}, {"opaque/two", Kind::modified},
+      {"typed", Kind::modified},   {"typed/inside", Kind::added},
   };
   EXPECT_EQ(found, expected);
 }

@@ -323,9 +323,8 @@ TEST_P(Conformance, a_full_device_says_so_and_recovers_when_the_layer_goes) {
   EXPECT_EQ(read_file(must(driver.mount("base")).path() / "file"), "base");
   must(driver.remove("full"));
   must(driver.sync());
-  make_layer(driver, "next", "base", [](const fs_path& tree) {
-    write_file(tree / "big", std::string(32 * kMiB, 'n'));
-  });
+  make_layer(driver, "next", "base",
+             [](const fs_path& tree) { write_file(tree / "big", std::string(32 * kMiB, 'n')); });
   must(driver.sync());
   EXPECT_EQ(std::filesystem::file_size(must(driver.mount("next")).path() / "big"), 32 * kMiB);
 }
@@ -334,7 +333,8 @@ TEST_P(Conformance, usage_counts_the_layers_own_space) {
   TestStore store(GetParam());
   Driver& driver = store.driver();
   make_layer(driver, "base", {}, [](const fs_path& tree) { write_file(tree / "file", std::string(8 * kMiB, 'b')); });
-  make_layer(driver, "child", "base", [](const fs_path& tree) { write_file(tree / "more", std::string(2 * kMiB, 'c')); });
+  make_layer(driver, "child", "base",
+             [](const fs_path& tree) { write_file(tree / "more", std::string(2 * kMiB, 'c')); });
   must(driver.sync());
   const auto child = must(driver.usage("child")).bytes_allocated;
   const bool clones = GetParam().name() == "vfs:backing=xfs";
@@ -352,7 +352,8 @@ TEST_P(Conformance, removing_a_layer_gives_its_space_back_by_the_next_sync) {
   make_layer(driver, "base", {}, [](const fs_path&) {});
   must(driver.sync());
   const auto before = must(driver.store_usage());
-  make_layer(driver, "big", "base", [](const fs_path& tree) { write_file(tree / "file", std::string(32 * kMiB, 'b')); });
+  make_layer(driver, "big", "base",
+             [](const fs_path& tree) { write_file(tree / "file", std::string(32 * kMiB, 'b')); });
   must(driver.sync());
   EXPECT_GE(must(driver.store_usage()).bytes_allocated, before.bytes_allocated + 32 * kMiB);
   must(driver.remove("big"));

@@ -96,7 +96,8 @@ bool damage_file(Loss loss, const fs::path& root) {
 bool damage_special(Loss loss, const fs::path& root) {
   fs::path victim;
   const auto of_type = [&](mode_t type) {
-    return find_path(root, [type](const fs::path&, const struct stat& info) { return (info.st_mode & S_IFMT) == type; });
+    return find_path(root,
+                     [type](const fs::path&, const struct stat& info) { return (info.st_mode & S_IFMT) == type; });
   };
   switch (loss) {
     case Loss::xattr:
@@ -109,9 +110,8 @@ bool damage_special(Loss loss, const fs::path& root) {
       break;
     }
     case Loss::hard_link:
-      victim = find_path(root, [](const fs::path&, const struct stat& info) {
-        return S_ISREG(info.st_mode) && info.st_nlink > 1;
-      });
+      victim = find_path(
+          root, [](const fs::path&, const struct stat& info) { return S_ISREG(info.st_mode) && info.st_nlink > 1; });
       quietly(victim, [&] {
         const fs::path copy = victim.string() + "-copy";
         fs::copy_file(victim, copy);
@@ -180,9 +180,7 @@ class LossyDriver final : public Driver {
     }
     return inner_.commit(name, key);
   }
-  Status remove(const LayerId& id) override {
-    return loss_ == Loss::parents ? Status() : inner_.remove(id);
-  }
+  Status remove(const LayerId& id) override { return loss_ == Loss::parents ? Status() : inner_.remove(id); }
   Result<Mount> mount(const LayerId& id) override { return inner_.mount(id); }
   Result<std::uint64_t> apply(const LayerId& key, ByteSource& tar) override {
     SBENCH_TRY_SET(const std::uint64_t bytes, inner_.apply(key, tar));
@@ -211,7 +209,8 @@ class LossyDriver final : public Driver {
   Status lose(const LayerId& key) {
     SBENCH_TRY_SET(auto tree, inner_.mount(key));
     lost_ = damage_file(loss_, tree.path()) || damage_special(loss_, tree.path());
-    if (const auto& parent = parents_[key]; !lost_ && parent && (loss_ == Loss::deletion || loss_ == Loss::opaqueness)) {
+    if (const auto& parent = parents_[key];
+        !lost_ && parent && (loss_ == Loss::deletion || loss_ == Loss::opaqueness)) {
       SBENCH_TRY_SET(auto lower, inner_.mount(*parent));
       lost_ = resurrect(tree.path(), lower.path(), loss_ == Loss::opaqueness);
     }
@@ -227,11 +226,27 @@ class LossyDriver final : public Driver {
 }  // namespace
 
 const char* to_string(Loss loss) {
-  static constexpr std::array<const char*, kLosses> names = {
-      "nothing",         "content_byte", "file_tail", "permission_bit",  "setuid_bit", "owner",
-      "mtime_nanoseconds", "directory_mtime", "xattr", "capability",     "hard_link",  "symlink_target",
-      "device_number",   "fifo",         "deletion",  "opaqueness",      "new_file",   "empty_directory",
-      "whiteouts_in_diff", "xattrs_in_apply", "parents"};
+  static constexpr std::array<const char*, kLosses> names = {"nothing",
+                                                             "content_byte",
+                                                             "file_tail",
+                                                             "permission_bit",
+                                                             "setuid_bit",
+                                                             "owner",
+                                                             "mtime_nanoseconds",
+                                                             "directory_mtime",
+                                                             "xattr",
+                                                             "capability",
+                                                             "hard_link",
+                                                             "symlink_target",
+                                                             "device_number",
+                                                             "fifo",
+                                                             "deletion",
+                                                             "opaqueness",
+                                                             "new_file",
+                                                             "empty_directory",
+                                                             "whiteouts_in_diff",
+                                                             "xattrs_in_apply",
+                                                             "parents"};
   return names[static_cast<std::size_t>(loss)];
 }
 

@@ -22,13 +22,13 @@ enum class Loss {
   symlink_target,
   device_number,
   fifo,
-  deletion,        ///< a deleted file comes back
-  opaqueness,      ///< a re-created directory shows its old entries
+  deletion,    ///< a deleted file comes back
+  opaqueness,  ///< a re-created directory shows its old entries
   new_file,
   empty_directory,
   whiteouts_in_diff,  ///< the packed layer holds no deletion
   xattrs_in_apply,    ///< unpacking drops extended attributes
-  parents,         ///< a layer with children can be removed
+  parents,            ///< a layer with children can be removed
 };
 inline constexpr int kLosses = static_cast<int>(Loss::parents) + 1;
 [[nodiscard]] const char* to_string(Loss loss);

@@ -156,7 +156,7 @@ inline std::string reason_not_here(const Variant& variant) {
   return availability.available ? "" : availability.reason + "; " + availability.remedy;
 }
 
-#define SBENCH_SKIP_UNLESS_AVAILABLE(variant)                                   \
+#define SBENCH_SKIP_UNLESS_AVAILABLE(variant)                                        \
   if (const auto reason = ::sbench::test::reason_not_here(variant); !reason.empty()) \
   GTEST_SKIP() << (variant).name() << ": " << reason
 

@@ -21,9 +21,9 @@ inline std::vector<Variant> all_variants() {
     }
   }
   const std::vector<Variant> more = {
-      {"overlay2", {{"backing", "xfs"}}},  {"overlay2", {{"backing", "btrfs"}}},   {"overlay2", {{"metacopy", "on"}}},
-      {"overlay2", {{"index", "on"}}},     {"overlay2", {{"redirect_dir", "on"}}}, {"overlay2", {{"volatile", "on"}}},
-      {"btrfs", {{"quota", "on"}}},        {"vfs", {{"backing", "xfs"}}},
+      {"overlay2", {{"backing", "xfs"}}}, {"overlay2", {{"backing", "btrfs"}}},   {"overlay2", {{"metacopy", "on"}}},
+      {"overlay2", {{"index", "on"}}},    {"overlay2", {{"redirect_dir", "on"}}}, {"overlay2", {{"volatile", "on"}}},
+      {"btrfs", {{"quota", "on"}}},       {"vfs", {{"backing", "xfs"}}},
   };
   variants.insert(variants.end(), more.begin(), more.end());
   return variants;
@@ -41,7 +41,7 @@ inline std::vector<Variant> available_variants() {
 
 }  // namespace sbench::test
 
-#define SBENCH_INSTANTIATE_FOR_EVERY_DRIVER(suite)                                                   \
-  GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(suite);                                              \
+#define SBENCH_INSTANTIATE_FOR_EVERY_DRIVER(suite)                                                  \
+  GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(suite);                                             \
   INSTANTIATE_TEST_SUITE_P(Drivers, suite, testing::ValuesIn(::sbench::test::available_variants()), \
                            [](const auto& variant) { return variant.param.test_name(); })

@@ -75,7 +75,8 @@ TEST_P(Btrfs, quota_groups_of_removed_layers_do_not_pile_up) {
 TEST(BtrfsCompression, compressible_data_takes_less_space) {
   SBENCH_SKIP_UNLESS_AVAILABLE((Variant{"btrfs", {}}));
   TestStore store({"btrfs", {{"compression", "zstd"}}}, 512 * kMiB);
-  make_layer(store.driver(), "base", {}, [](const fs_path& tree) { write_file(tree / "big", std::string(16 * kMiB, 'b')); });
+  make_layer(store.driver(), "base", {},
+             [](const fs_path& tree) { write_file(tree / "big", std::string(16 * kMiB, 'b')); });
   EXPECT_LT(must(store.driver().usage("base")).bytes_allocated, 2 * kMiB);
 }
 

@@ -41,7 +41,8 @@ TEST_F(Overlay2, a_store_is_opened_only_with_the_options_it_was_made_with) {
 
 TEST_F(Overlay2, the_deepest_stack_mounts_below_long_and_awkward_roots) {
   enter_private_mounts();
-  for (const fs_path& root : {fs_path("/mnt") / std::string(200, 'r') / std::string(200, 's'), fs_path("/mnt/a,b:c\\d e")}) {
+  for (const fs_path& root :
+       {fs_path("/mnt") / std::string(200, 'r') / std::string(200, 's'), fs_path("/mnt/a,b:c\\d e")}) {
     TestStore store({"overlay2", {}}, 256 * kMiB, root);
     ParentId parent;
     const std::string tail(110, 'i');  // long ids too

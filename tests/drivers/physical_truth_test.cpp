@@ -53,17 +53,15 @@ INSTANTIATE_TEST_SUITE_P(Drivers, PhysicalTruth, testing::ValuesIn(kExpectations
 
 TEST_P(PhysicalTruth, first_touches_of_a_cold_64_MiB_lower_file_cost_what_the_mechanism_costs) {
   TestStore store(GetParam().variant);
-  make_layer(store.driver(), "image", {}, [](const std::filesystem::path& tree) {
-    write_file(tree / "big", std::string(kFileBytes, 'b'));
-  });
+  make_layer(store.driver(), "image", {},
+             [](const std::filesystem::path& tree) { write_file(tree / "big", std::string(kFileBytes, 'b')); });
   const auto first_write = bytes_written_by(store, "writer", [](const std::filesystem::path& file) {
     const Fd fd = must(open_file(file, O_WRONLY));
     ASSERT_EQ(::pwrite(fd.get(), std::string(4096, 'w').data(), 4096, kFileBytes / 2), 4096);
     ASSERT_EQ(::fsync(fd.get()), 0);
   });
-  const auto chown = bytes_written_by(store, "chowner", [](const std::filesystem::path& file) {
-    ASSERT_EQ(::chown(file.c_str(), 5, 6), 0);
-  });
+  const auto chown = bytes_written_by(
+      store, "chowner", [](const std::filesystem::path& file) { ASSERT_EQ(::chown(file.c_str(), 5, 6), 0); });
   RecordProperty("first_write_bytes", std::to_string(first_write));
   RecordProperty("chown_bytes", std::to_string(chown));
   std::printf("%-28s first write %8.3f MiB   chown %8.3f MiB\n", GetParam().variant.name().c_str(),
