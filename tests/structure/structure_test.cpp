@@ -23,7 +23,7 @@ const fs::path kSource = SBENCH_SOURCE_DIR;
 int floor_of(const std::string& path) {
   static const std::vector<std::pair<std::string, int>> floors = {
       {"drivers/base/", 0},  {"drivers/block/", 1}, {"drivers/layer/", 1}, {"drivers/backing/", 3},
-      {"drivers/driver.h", 2}, {"drivers/", 4},     {"workloads/", 5},     {"harness/", 6},
+      {"drivers/driver.h", 2}, {"drivers/layered_driver", 2}, {"drivers/", 4},     {"workloads/", 5},     {"harness/", 6},
   };
   for (const auto& [prefix, floor] : floors) {
     if (path.rfind(prefix, 0) == 0) {
