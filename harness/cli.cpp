@@ -1,11 +1,30 @@
 #include "harness/cli.h"
 
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "drivers/base/usage_error.h"
 
 namespace sbench {
+namespace {
+
+/// CLI11 only says that a subcommand is missing; this says which word is none.
+void refuse_unknown_command(const CLI::App& program, const std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments.front().starts_with('-')) {
+    return;
+  }
+  std::vector<std::string> known;
+  for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->get_name() == arguments.front()) {
+      return;
+    }
+    known.push_back(command->get_name());
+  }
+  throw UsageError("unknown command '{}'; commands: {}", arguments.front(), fmt::join(known, ", "));
+}
+
+}  // namespace
 
 int run_cli(const std::vector<std::string>& arguments, Console& console) {
   CommandContext context{console, arguments, kExitOk};
@@ -20,6 +39,7 @@ int run_cli(const std::vector<std::string>& arguments, Console& console) {
   add_report_command(program, context);
   add_clean_command(program, context);
   try {
+    refuse_unknown_command(program, arguments);
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 takes them from the back
     program.parse(reversed);
     return context.exit_code;

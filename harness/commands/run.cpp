@@ -35,7 +35,6 @@ struct RunFlags {
   bool yes = false;
   std::string format = "table";
   std::string progress = "auto";
-  std::string in = "host";
 };
 
 void print_plan(const Plan& plan, const RunRequest& request, std::ostream& out) {
@@ -188,9 +187,6 @@ std::string default_output() {
 
 void complete_request(RunFlags& flags) {
   RunRequest& request = flags.request;
-  if (flags.in != "host") {
-    throw UsageError("--in {}: this sbench runs on the host only; leave --in out", flags.in);
-  }
   if (!flags.budget_text.empty()) {
     request.budget_s = parse_duration_s(flags.budget_text, "--budget");
   }
@@ -293,7 +289,6 @@ void add_run_command(CLI::App& program, CommandContext& context) {
   command->add_option("--output", flags->output, "folder for result.json, report.html and figures");
   command->add_option("--resume", flags->resume, "finish the interrupted run in this folder");
   command->add_option("--kind", request.kind, "a label kept in the result, for example nightly")->capture_default_str();
-  command->add_option("--in", flags->in, "host")->capture_default_str();
   command->add_flag("--dry-run", flags->dry_run, "print the plan and touch nothing");
   command->add_flag("--wipe", flags->wipe, "allow a device that carries a signature to be overwritten");
   command->add_flag("--yes", flags->yes, "do not ask before a device is overwritten");
