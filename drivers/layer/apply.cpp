@@ -63,10 +63,14 @@ class LayerApplier {
       rest.remove_prefix(slash + 1);
     }
     switch (whiteout_name(rest)) {
-      case WhiteoutName::none: return Meaning::file;
-      case WhiteoutName::opaque: return Meaning::opaque;
-      case WhiteoutName::internal: return Meaning::ignored;
-      case WhiteoutName::whiteout: break;
+      case WhiteoutName::none:
+        return Meaning::file;
+      case WhiteoutName::opaque:
+        return Meaning::opaque;
+      case WhiteoutName::internal:
+        return Meaning::ignored;
+      case WhiteoutName::whiteout:
+        break;
     }
     const std::string_view hidden = rest.substr(std::string_view(kWhiteoutPrefix).size());
     if (hidden.empty() || hidden == "." || hidden == "..") {
@@ -86,11 +90,14 @@ class LayerApplier {
     SBENCH_TRY_SET(const Meaning meaning, meaning_of(path));
     const std::string name = name_of(path);
     switch (meaning) {
-      case Meaning::ignored: return {};
-      case Meaning::opaque: return branch_.hide_all(std::string(parent_of(path)));
+      case Meaning::ignored:
+        return {};
+      case Meaning::opaque:
+        return branch_.hide_all(std::string(parent_of(path)));
       case Meaning::whiteout:
         return branch_.hide(std::string(parent_of(path)), name.substr(std::string_view(kWhiteoutPrefix).size()));
-      case Meaning::file: break;
+      case Meaning::file:
+        break;
     }
     SBENCH_TRY_SET(const int parent, branch_.open_parent(parent_of(path)));
     if (entry.hard_link_target.has_value()) {
@@ -172,8 +179,8 @@ class LayerApplier {
       }
       std::size_t done = 0;
       while (done < run->data.size()) {
-        const ssize_t count = ::pwrite(fd, run->data.data() + done, run->data.size() - done,
-                                       static_cast<off_t>(run->offset + done));
+        const ssize_t count =
+            ::pwrite(fd, run->data.data() + done, run->data.size() - done, static_cast<off_t>(run->offset + done));
         if (count < 0 && errno != EINTR) {
           return errno_error("cannot write {}", path);
         }
@@ -232,9 +239,8 @@ class LayerApplier {
         existing.st_ino == before.st_ino) {
       return {};  // that link stands already
     }
-    return make_in_place(parent, name, path, [&] {
-      return ::linkat(target_parent.get(), target_name.c_str(), parent, name.c_str(), 0);
-    });
+    return make_in_place(parent, name, path,
+                         [&] { return ::linkat(target_parent.get(), target_name.c_str(), parent, name.c_str(), 0); });
   }
 
   LayerBranch branch_;

@@ -29,7 +29,9 @@ bool is_unsupported(int code) {
 class TreeCopier {
  public:
   TreeCopier(int target_fd, CopyMode mode)
-      : target_fd_(target_fd), mode_(mode), may_clone_(mode != CopyMode::copy_data),
+      : target_fd_(target_fd),
+        mode_(mode),
+        may_clone_(mode != CopyMode::copy_data),
         may_copy_range_(mode != CopyMode::copy_data) {}
 
   Result<WalkStep> visit(const Visited& file) {
@@ -172,8 +174,8 @@ class TreeCopier {
     if (!source.valid()) {
       return errno_error("cannot open {}", file.path);
     }
-    const Fd target(::openat(parent_fd_.get(), file.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                             0600));
+    const Fd target(
+        ::openat(parent_fd_.get(), file.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!target.valid()) {
       return errno_error("cannot make the file {}", file.path);
     }
@@ -235,7 +237,7 @@ class TreeCopier {
         if (count < 0 && !is_unsupported(errno)) {
           return errno_error("cannot copy {}", file.path);
         }
-        may_copy_range_ = count == 0;  // 0: some file systems say so instead of an error; this range is read and written
+        may_copy_range_ = count == 0;  // 0 is how some file systems say no: this range is read and written
         break;
       }
       position += count;
@@ -259,7 +261,8 @@ class TreeCopier {
       return errno_error("cannot read {}", file.path);
     }
     for (ssize_t done = 0; done < count;) {
-      const ssize_t written = ::pwrite(target, buffer_.get() + done, static_cast<std::size_t>(count - done), position + done);
+      const ssize_t written =
+          ::pwrite(target, buffer_.get() + done, static_cast<std::size_t>(count - done), position + done);
       if (written < 0) {
         return errno_error("cannot write {}", file.path);
       }

@@ -216,7 +216,8 @@ Status LayerBranch::remove(int parent, const std::string& name, const std::strin
     return errno_error("cannot remove {}", path);
   }
   parent_.path.clear();  // through links, its path may have led through what goes now
-  SBENCH_TRY_SET(const bool left, prune(parent, name, path, [](const struct stat&, const std::string&) { return false; }));
+  const Keep nothing = [](const struct stat&, const std::string&) { return false; };
+  SBENCH_TRY_SET(const bool left, prune(parent, name, path, nothing));
   SBENCH_CHECK(!left);
   return {};
 }
@@ -299,9 +300,10 @@ Status LayerBranch::hide(const std::string& parent_path, const std::string& name
   }
   const int parent = parent_.fd.get();
   const std::string path = join_path(parent_path, name);
-  SBENCH_TRY_SET(const bool kept, prune(parent, name, path, [this](const struct stat& directory, const std::string& child) {
+  const Keep own = [this](const struct stat& directory, const std::string& child) {
     return was_unpacked(directory, child);
-  }));
+  };
+  SBENCH_TRY_SET(const bool kept, prune(parent, name, path, own));
   parent_.path.clear();
   if (style_ == WhiteoutStyle::erase) {
     return {};
@@ -322,7 +324,8 @@ Status LayerBranch::hide(const std::string& parent_path, const std::string& name
 
 Status LayerBranch::hide_all(const std::string& path) {
   if (path == "." && style_ == WhiteoutStyle::overlay) {
-    return plain_error(ENOTSUP, "cannot unpack {}: an overlay layer cannot hide the whole root of its parent", kOpaqueName);
+    return plain_error(ENOTSUP, "cannot unpack {}: an overlay layer cannot hide the whole root of its parent",
+                       kOpaqueName);
   }
   SBENCH_TRY_SET(const bool there, enter(path, true));
   if (!there) {

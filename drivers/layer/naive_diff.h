@@ -17,11 +17,13 @@
 namespace sbench {
 
 /// Changes that turn `lower` into `upper`, sorted by path. No lower: everything is added.
+/// A directory in which something changed counts as modified; the root is not listed.
 [[nodiscard]] Result<std::vector<Change>> naive_changes(const std::optional<std::filesystem::path>& lower,
                                                         const std::filesystem::path& upper);
 
 /// Packs `changes` as a layer tar, reading content from the merged tree `upper`.
-/// Parent directories of changed paths are included, as docker does.
+/// Parent directories of changed paths are included, as docker does, and the root (`./`).
+/// EINVAL for a name that starts with `.wh.`, which would delete something when unpacked.
 [[nodiscard]] Status write_changes(const std::vector<Change>& changes, const std::filesystem::path& upper,
                                    ByteSink& tar);
 

@@ -117,7 +117,8 @@ Status TarGuard::check_records(std::string_view records) {
     const auto equals = std::min(record.find('='), record.size());
     const std::string_view key = record.substr(0, equals);
     const std::string_view value = record.substr(std::min(equals + 1, record.size()));
-    if ((key == "path" || key == "linkpath" || key == "GNU.sparse.name") && value.find('\0') != std::string_view::npos) {
+    const bool name = key == "path" || key == "linkpath" || key == "GNU.sparse.name";
+    if (name && value.find('\0') != std::string_view::npos) {
       return plain_error(EINVAL, "layer tar: the name {} holds a NUL", shown(value));
     }
     if (key == "size") {

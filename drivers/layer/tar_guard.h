@@ -27,13 +27,13 @@ class TarGuard {
   [[nodiscard]] Status end_extension();
   [[nodiscard]] Status check_records(std::string_view records);
 
-  std::string block_;                 ///< the header, or the extended header, that is being collected
-  std::size_t wanted_ = 512;          ///< bytes of `block_` to collect
-  char extension_ = 0;                ///< typeflag of the extended header in `block_`; 0: a plain header
-  std::size_t extension_bytes_ = 0;   ///< of it, without padding
-  std::uint64_t skip_ = 0;            ///< content bytes to pass over
+  std::string block_;                  ///< the header, or the extended header, that is being collected
+  std::size_t wanted_ = 512;           ///< bytes of `block_` to collect
+  char extension_ = 0;                 ///< typeflag of the extended header in `block_`; 0: a plain header
+  std::size_t extension_bytes_ = 0;    ///< of it, without padding
+  std::uint64_t skip_ = 0;             ///< content bytes to pass over
   std::optional<std::uint64_t> size_;  ///< of the next entry, as its pax header says
-  bool done_ = false;                 ///< the end, or something only libarchive can judge
+  bool done_ = false;                  ///< the end, or something only libarchive can judge
 };
 
 }  // namespace sbench

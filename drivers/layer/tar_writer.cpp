@@ -26,6 +26,7 @@ struct TarWriter::State {
   explicit State(ByteSink& target) : sink(target) {}
 
   ByteSink& sink;
+  bool abandoned = false;           ///< what libarchive still wants to write is refused
   std::optional<Error> sink_error;  ///< the first one; libarchive only knows that something failed
   ArchiveEntry entry;
   std::unique_ptr<std::byte[]> buffer{new std::byte[kBufferBytes]};
@@ -35,6 +36,9 @@ struct TarWriter::State {
 
   static la_ssize_t write(archive* handle, void* self, const void* data, std::size_t size) {
     auto& state = *static_cast<State*>(self);
+    if (state.abandoned) {
+      return -1;
+    }
     const auto status = state.sink.write({static_cast<const std::byte*>(data), size});
     if (status.ok()) {
       return static_cast<la_ssize_t>(size);
@@ -51,7 +55,8 @@ struct TarWriter::State {
       return *sink_error;
     }
     const char* reason = ::archive_error_string(writer.get());
-    return plain_error(EINVAL, "cannot write {} to the layer tar: {}", shown, reason != nullptr ? reason : "unknown reason");
+    return plain_error(EINVAL, "cannot write {} to the layer tar: {}", shown,
+                       reason != nullptr ? reason : "unknown reason");
   }
 
   Status fill(const TarEntry& from);
@@ -115,9 +120,10 @@ TarWriter::TarWriter(ByteSink& sink) : state_(std::make_unique<State>(sink)) {
 }
 
 TarWriter::~TarWriter() {
-  // An unfinished tar stays without its end: freeing a writer would complete it.
+  // An unfinished tar stays without its end. Closing gives back memory that freeing a failed writer would not.
   if (state_->writer != nullptr) {
-    ::archive_write_fail(state_->writer.get());
+    state_->abandoned = true;
+    static_cast<void>(::archive_write_close(state_->writer.get()));
   }
 }
 

@@ -19,7 +19,7 @@ struct TreeEntry {
   std::uint32_t mode = 0;  ///< file type and permission bits
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
-  std::uint64_t size_bytes = 0;   ///< 0 for directories
+  std::uint64_t size_bytes = 0;     ///< 0 for directories
   std::uint64_t device_number = 0;  ///< devices only
   std::int64_t mtime_ns = 0;
   std::uint64_t content_hash = 0;  ///< XXH3 of regular files, when asked for

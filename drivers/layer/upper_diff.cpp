@@ -26,8 +26,7 @@ class Dialect {
   [[nodiscard]] bool is_aufs() const { return aufs_; }
 
   /// 'y': hides lower entries; 'x': may hold whiteouts in attribute form; NUL: neither.
-  [[nodiscard]] static Result<char> overlay_mark(int directory_fd, const std::string& name,
-                                                        const std::string& path) {
+  [[nodiscard]] static Result<char> overlay_mark(int directory_fd, const std::string& name, const std::string& path) {
     for (const char* attribute : {"trusted.overlay.opaque", "user.overlay.opaque"}) {
       SBENCH_TRY_SET(const auto value, read_xattr(directory_fd, name, attribute, path));
       if (value.has_value() && value->size() == 1) {
@@ -88,10 +87,9 @@ class Dialect {
       const std::string attribute = prefix + (directory ? "redirect" : "metacopy");
       SBENCH_TRY_SET(const auto value, read_xattr(directory_fd, name, attribute.c_str(), path));
       if (value.has_value()) {
-        return directory ? plain_error(EXDEV, "the upper directory alone cannot tell what is in {}: it was renamed from "
-                                              "a lower directory (redirect)", path)
-                         : plain_error(EXDEV, "the upper directory alone cannot tell what is in {}: only its metadata "
-                                              "was copied up (metacopy)", path);
+        return plain_error(EXDEV, "the upper directory alone cannot tell what is in {}: {}", path,
+                           directory ? "it was renamed from a lower directory (redirect)"
+                                     : "only its metadata was copied up (metacopy)");
       }
     }
     return {};
@@ -133,9 +131,8 @@ class UpperPacker {
  private:
   /// The path that the aufs whiteout `file` deletes.
   static std::string hidden_path(const Visited& file) {
-    const std::string parent = file.path.size() == file.name.size()
-                                   ? "."
-                                   : file.path.substr(0, file.path.size() - file.name.size() - 1);
+    const std::string parent =
+        file.path.size() == file.name.size() ? "." : file.path.substr(0, file.path.size() - file.name.size() - 1);
     return join_path(parent, std::string_view(file.name).substr(std::string_view(kWhiteoutPrefix).size()));
   }
 

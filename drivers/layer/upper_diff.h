@@ -15,6 +15,8 @@
 namespace sbench {
 
 /// Packs the upper directory as a layer tar. `style` is overlay or aufs (a bug otherwise).
+/// EXDEV when the upper directory alone does not tell the content (redirected directories,
+/// metacopy files): use the naive differ, with a fresh sink, as part of the tar may be written.
 [[nodiscard]] Status write_upper(const std::filesystem::path& upper, WhiteoutStyle style, ByteSink& tar);
 
 /// The same as changes. `lowers` (nearest first) tell added from modified and

@@ -34,7 +34,9 @@ class Differ : public ::testing::Test {
   /// A second, changeable copy of `lower`.
   void copy_lower() const { must(copy_tree(lower, upper)); }
   Lines naive() const { return letters(must(naive_changes(lower, upper))); }
-  Lines native(WhiteoutStyle style = WhiteoutStyle::overlay) const { return letters(must(upper_changes(upper, style, {lower}))); }
+  Lines native(WhiteoutStyle style = WhiteoutStyle::overlay) const {
+    return letters(must(upper_changes(upper, style, {lower})));
+  }
 
   TemporaryFolder temporary;
   Folder lower;
@@ -57,7 +59,9 @@ TEST_F(Differ, naive_finds_each_property_that_differs) {
         write_file(f, "longer", 0755);
         set_mtime_ns(f, time.tv_sec * 1'000'000'000 + time.tv_nsec);
       },
-      [](const Folder& f) { set_xattr(f, "security.capability", std::string("\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20)); },
+      [](const Folder& f) {
+        set_xattr(f, "security.capability", std::string("\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20));
+      },
   };
   for (const auto& change : changes) {
     copy_lower();
@@ -188,8 +192,8 @@ TEST_F(Differ, both_differs_rebuild_what_overlayfs_shows) {
     for (const char* name : {"upper", "work", "merged", "native", "naive"}) {
       std::filesystem::create_directory(here / name);
     }
-    const std::string options = "lowerdir=" + lower.string() + ",upperdir=" + (here / "upper").string() + ",workdir=" +
-                                (here / "work").string() + ",redirect_dir=off,metacopy=off";
+    const std::string options = "lowerdir=" + lower.string() + ",upperdir=" + (here / "upper").string() +
+                                ",workdir=" + (here / "work").string() + ",redirect_dir=off,metacopy=off";
     const Folder merged = here / "merged";
     if (::mount("overlay", merged.c_str(), "overlay", 0, options.c_str()) != 0) {
       GTEST_SKIP() << "this kernel does not mount overlay here";
@@ -201,8 +205,12 @@ TEST_F(Differ, both_differs_rebuild_what_overlayfs_shows) {
         continue;
       }
       switch (rng.below(4)) {
-        case 0: std::filesystem::remove_all(path); break;
-        case 1: std::filesystem::remove_all(path); [[fallthrough]];
+        case 0:
+          std::filesystem::remove_all(path);
+          break;
+        case 1:
+          std::filesystem::remove_all(path);
+          [[fallthrough]];
         case 2:
           if (!stands(path)) {
             std::filesystem::create_directory(path);
@@ -217,7 +225,8 @@ TEST_F(Differ, both_differs_rebuild_what_overlayfs_shows) {
     const auto by_upper = must(upper_changes(here / "upper", WhiteoutStyle::overlay, {lower}));
     const auto by_walk = must(naive_changes(lower, merged));
     for (const auto& change : by_walk) {
-      EXPECT_NE(std::find(by_upper.begin(), by_upper.end(), change), by_upper.end()) << letter(change.kind) << " " << change.path;
+      EXPECT_NE(std::find(by_upper.begin(), by_upper.end(), change), by_upper.end())
+          << letter(change.kind) << " " << change.path;
     }
     MemorySink native_tar;
     must(write_upper(here / "upper", WhiteoutStyle::overlay, native_tar));
@@ -228,7 +237,8 @@ TEST_F(Differ, both_differs_rebuild_what_overlayfs_shows) {
     must(unpack(native_tar.data(), here / "native"));
     must(unpack(naive_tar.data(), here / "naive"));
     expect_equal_trees(must(read_tree(merged)), must(read_tree(here / "native")));
-    expect_equal_trees(must(read_tree(merged, {.directory_times = false})), must(read_tree(here / "naive", {.directory_times = false})));
+    expect_equal_trees(must(read_tree(merged, {.directory_times = false})),
+                       must(read_tree(here / "naive", {.directory_times = false})));
     EXPECT_EQ(::umount(merged.c_str()), 0);
   }
 }

@@ -76,7 +76,8 @@ TEST_F(GnuTar, reads_what_we_write) {
   std::ofstream(tar, std::ios::binary) << sink.data();
   const auto listing = must(run_checked({"tar", "-tf", tar.string()}));
   EXPECT_EQ(line_count(listing), must(read_tree(from)).size());
-  static_cast<void>(must(run_checked({"tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-C", to.string(), "-xpf", tar.string()})));
+  static_cast<void>(must(run_checked(
+      {"tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-C", to.string(), "-xpf", tar.string()})));
   expect_equal_trees(from, to);
 }
 
@@ -143,7 +144,10 @@ TEST_F(GnuTar, an_existing_tree_is_updated_in_place) {
 }
 
 TEST_F(GnuTar, new_files_inherit_no_acl_that_the_tar_does_not_have) {
-  const std::string acl("\2\0\0\0\1\0\7\0\xff\xff\xff\xff\2\0\7\0\x05\0\0\0\4\0\5\0\xff\xff\xff\xff\x10\0\7\0\xff\xff\xff\xff\x20\0\5\0\xff\xff\xff\xff", 44);
+  const std::string acl(
+      "\2\0\0\0\1\0\7\0\xff\xff\xff\xff\2\0\7\0\x05\0\0\0\4\0\5\0\xff\xff\xff\xff\x10\0\7\0\xff\xff\xff\xff\x20\0\5\0"
+      "\xff\xff\xff\xff",
+      44);
   std::filesystem::create_directories(to / "d");
   set_xattr(to / "d", "system.posix_acl_default", acl);
   unpack_tar_made_with({"--format=pax"});

@@ -68,15 +68,16 @@ class Hostile : public ::testing::Test {
 };
 
 TEST_F(Hostile, absolute_names_land_in_the_root) {
-  EXPECT_EQ(unpack_everywhere(RawTar().file(outside() + "/canary", "evil").file("//x", "1").file("/./y", "2").data()), 0);
+  EXPECT_EQ(unpack_everywhere(RawTar().file(outside() + "/canary", "evil").file("//x", "1").file("/./y", "2").data()),
+            0);
   EXPECT_EQ(read_file(last_root().string() + outside() + "/canary"), "evil");
   EXPECT_EQ(read_file(last_root() / "x"), "1");
 }
 
 TEST_F(Hostile, names_that_climb_out_are_refused) {
-  for (const std::string name : {"..", "../canary", "../outside/canary", "a/../../outside/canary", "./../outside/canary",
-                                 "/../outside/canary", "a/b/../../../outside/canary", "../", "../outside/.wh.canary",
-                                 "../outside/.wh..wh..opq", ".wh.x/../../outside/canary"}) {
+  for (const std::string name : {"..", "../canary", "../outside/canary", "a/../../outside/canary",
+                                 "./../outside/canary", "/../outside/canary", "a/b/../../../outside/canary", "../",
+                                 "../outside/.wh.canary", "../outside/.wh..wh..opq", ".wh.x/../../outside/canary"}) {
     EXPECT_EQ(unpack_everywhere(RawTar().file(name, "evil").data()), EINVAL) << name;
     EXPECT_EQ(unpack_everywhere(RawTar().directory(name).data()), EINVAL) << name;
     EXPECT_EQ(unpack_everywhere(RawTar().file("x", "x").hard_link("y", name).data()), EINVAL) << name;
@@ -106,11 +107,18 @@ TEST_F(Hostile, the_root_itself_may_only_be_a_directory) {
 }
 
 TEST_F(Hostile, writing_through_a_link_stays_inside) {
-  for (const std::string& target : {outside(), std::string("../outside"), std::string("/"), std::string("../../../../../..")}) {
-    unpack_everywhere(RawTar().link("way", target).file("way/canary", "evil").directory("way/deep", 0777).whiteout("way/.wh.canary")
-                          .whiteout("way/.wh..wh..opq").data());
+  for (const std::string& target :
+       {outside(), std::string("../outside"), std::string("/"), std::string("../../../../../..")}) {
+    unpack_everywhere(RawTar()
+                          .link("way", target)
+                          .file("way/canary", "evil")
+                          .directory("way/deep", 0777)
+                          .whiteout("way/.wh.canary")
+                          .whiteout("way/.wh..wh..opq")
+                          .data());
   }
-  unpack_everywhere(RawTar().link("a", "/").link("b", "a").link("c", "b/.." + outside()).file("c/canary", "evil").data());
+  unpack_everywhere(
+      RawTar().link("a", "/").link("b", "a").link("c", "b/.." + outside()).file("c/canary", "evil").data());
   unpack_everywhere(RawTar().link("a", "a").file("a/x", "loop").data());
   unpack_everywhere(RawTar().link("a", "b").link("b", "a").file("a/x", "loop").whiteout("b/.wh.x").data());
 }
@@ -119,9 +127,12 @@ TEST_F(Hostile, a_link_is_replaced_not_followed) {
   const std::string canary = outside() + "/canary";
   EXPECT_EQ(unpack_everywhere(RawTar().link("way", canary).file("way", "evil").data()), 0);
   EXPECT_EQ(read_file(last_root() / "way"), "evil");
-  EXPECT_EQ(unpack_everywhere(RawTar().link("way", outside()).directory("way", 0777).file("way/canary", "evil").data()), 0);
+  EXPECT_EQ(unpack_everywhere(RawTar().link("way", outside()).directory("way", 0777).file("way/canary", "evil").data()),
+            0);
   EXPECT_EQ(read_file(last_root() / "way/canary"), "evil");
-  EXPECT_EQ(unpack_everywhere(RawTar().link("way", canary).fifo("way").link("way", canary).device("way", '3', 1, 3).data()), 0);
+  EXPECT_EQ(
+      unpack_everywhere(RawTar().link("way", canary).fifo("way").link("way", canary).device("way", '3', 1, 3).data()),
+      0);
   EXPECT_TRUE(S_ISCHR(status_of(last_root() / "way").st_mode));
 }
 
@@ -136,7 +147,8 @@ TEST_F(Hostile, links_that_stood_before_are_not_followed_either) {
 }
 
 TEST_F(Hostile, a_directory_replaced_by_a_link_takes_no_children_out) {
-  unpack_everywhere(RawTar().directory("d/", 0777).file("d/x", "1").link("d", outside()).file("d/canary", "evil").data());
+  unpack_everywhere(
+      RawTar().directory("d/", 0777).file("d/x", "1").link("d", outside()).file("d/canary", "evil").data());
   unpack_everywhere(RawTar().directory("d/", 0777).link("d", outside() + "/deep").data());
   EXPECT_TRUE(S_ISLNK(status_of(last_root() / "d").st_mode));
   unpack_everywhere(RawTar().directory("d/e/", 0777).link("d", outside()).directory("x/").data());
@@ -158,7 +170,8 @@ TEST_F(Hostile, removing_a_directory_stops_at_links) {
 TEST_F(Hostile, hard_links_stay_inside) {
   const std::string canary = outside() + "/canary";
   EXPECT_EQ(unpack_everywhere(RawTar().hard_link("x", canary).data()), ENOENT);
-  EXPECT_EQ(unpack_everywhere(RawTar().link("way", outside()).hard_link("x", "way/canary").file("x", "evil").data()), ENOENT);
+  EXPECT_EQ(unpack_everywhere(RawTar().link("way", outside()).hard_link("x", "way/canary").file("x", "evil").data()),
+            ENOENT);
   // A hard link to a link is that link, never what it leads to.
   EXPECT_EQ(unpack_everywhere(RawTar().link("way", canary).hard_link("x", "way").data()), 0);
   EXPECT_TRUE(S_ISLNK(status_of(last_root() / "x").st_mode));
@@ -168,7 +181,8 @@ TEST_F(Hostile, hard_links_stay_inside) {
 TEST_F(Hostile, hard_link_loops_end) {
   EXPECT_EQ(unpack_everywhere(RawTar().hard_link("a", "a").data()), ENOENT);
   EXPECT_EQ(unpack_everywhere(RawTar().hard_link("a", "b").hard_link("b", "a").data()), ENOENT);
-  EXPECT_EQ(unpack_everywhere(RawTar().file("a", "x").hard_link("a", "a").hard_link("b", "a").hard_link("a", "b").data()), 0);
+  EXPECT_EQ(
+      unpack_everywhere(RawTar().file("a", "x").hard_link("a", "a").hard_link("b", "a").hard_link("a", "b").data()), 0);
   EXPECT_EQ(read_file(last_root() / "a"), "x");
   EXPECT_EQ(unpack_everywhere(RawTar().directory("d/").hard_link("e", "d").data()), EINVAL);
 }
@@ -187,7 +201,9 @@ TEST_F(Hostile, names_with_a_nul_are_refused) {
   EXPECT_EQ(unpack_everywhere(RawTar().pax({{"path", name}}).file("x", "evil").data()), EINVAL);
   EXPECT_EQ(unpack_everywhere(RawTar().pax({{"linkpath", name}}).link("x", "y").data()), EINVAL);
   EXPECT_EQ(unpack_everywhere(RawTar().gnu_long('L', name).file("x", "evil").data()), EINVAL);
-  EXPECT_EQ(unpack_everywhere(RawTar().file("a", std::string(5000, 'a')).pax({{"path", name}}).file("x", "evil").data()), EINVAL);
+  EXPECT_EQ(
+      unpack_everywhere(RawTar().file("a", std::string(5000, 'a')).pax({{"path", name}}).file("x", "evil").data()),
+      EINVAL);
 }
 
 TEST_F(Hostile, empty_names_are_refused) {
@@ -208,8 +224,9 @@ TEST_F(Hostile, long_names_are_an_error_not_a_crash) {
 }
 
 TEST_F(Hostile, damaged_extended_headers_are_refused) {
-  for (const std::string body : {"x", "12345", "99999999999999999999 path=x\n", "7 path=x\n", "0 path=x\n", "-1 path=x\n",
-                                 "1000000 path=x\n", "11 path=xxxx", "\n\n\n\n", "6 path\n", "5 p=\n9"}) {
+  for (const std::string body :
+       {"x", "12345", "99999999999999999999 path=x\n", "7 path=x\n", "0 path=x\n", "-1 path=x\n", "1000000 path=x\n",
+        "11 path=xxxx", "\n\n\n\n", "6 path\n", "5 p=\n9"}) {
     const auto code = unpack_everywhere(
         RawTar().header({.name = "pax", .type = 'x', .size_bytes = body.size()}).content(body).file("x", "1").data());
     EXPECT_EQ(code, EINVAL) << body;
@@ -219,8 +236,12 @@ TEST_F(Hostile, damaged_extended_headers_are_refused) {
     many.pax({{"comment", std::string(100, 'c')}});
   }
   unpack_everywhere(many.file("x", "1").data());
-  EXPECT_EQ(unpack_everywhere(RawTar().header({.name = "pax", .type = 'x', .size_bytes = 8ull << 30 >> 1}).file("x", "1").data()), EINVAL);
-  EXPECT_EQ(unpack_everywhere(RawTar().header({.name = "L", .type = 'L', .size_bytes = 8ull << 30 >> 1}).file("x", "1").data()), EINVAL);
+  EXPECT_EQ(unpack_everywhere(
+                RawTar().header({.name = "pax", .type = 'x', .size_bytes = 8ull << 30 >> 1}).file("x", "1").data()),
+            EINVAL);
+  EXPECT_EQ(unpack_everywhere(
+                RawTar().header({.name = "L", .type = 'L', .size_bytes = 8ull << 30 >> 1}).file("x", "1").data()),
+            EINVAL);
 }
 
 TEST_F(Hostile, odd_numbers_are_contained) {
@@ -229,18 +250,28 @@ TEST_F(Hostile, odd_numbers_are_contained) {
     unpack_everywhere(RawTar().pax({{"mtime", value}}).file("x", "1").data());
     unpack_everywhere(RawTar().pax({{"mtime", std::string(value) + ".99999999999999"}}).directory("x/").data());
     unpack_everywhere(RawTar().pax({{"size", value}}).file("x", "1").file("y", "2").data());
-    unpack_everywhere(RawTar().pax({{"GNU.sparse.size", value}, {"GNU.sparse.map", std::string(value) + "," + value}}).file("x", "1").data());
-    unpack_everywhere(RawTar().pax({{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.realsize", value},
-                                    {"GNU.sparse.name", "../outside/canary"}}).file("x", "1\n0\n5\n").data());
+    unpack_everywhere(RawTar()
+                          .pax({{"GNU.sparse.size", value}, {"GNU.sparse.map", std::string(value) + "," + value}})
+                          .file("x", "1")
+                          .data());
+    unpack_everywhere(RawTar()
+                          .pax({{"GNU.sparse.major", "1"},
+                                {"GNU.sparse.minor", "0"},
+                                {"GNU.sparse.realsize", value},
+                                {"GNU.sparse.name", "../outside/canary"}})
+                          .file("x", "1\n0\n5\n")
+                          .data());
   }
   EXPECT_EQ(unpack_everywhere(RawTar().pax({{"uid", "4294967295"}}).file("x", "1").data()), EINVAL);
 }
 
 TEST_F(Hostile, a_huge_claim_and_little_content_is_an_error) {
   for (const std::uint64_t size : {std::uint64_t{1000}, std::uint64_t{077777777777}}) {
-    EXPECT_EQ(unpack_everywhere(RawTar().header({.name = "huge", .size_bytes = size}).bytes("little").open_end()), EINVAL);
+    EXPECT_EQ(unpack_everywhere(RawTar().header({.name = "huge", .size_bytes = size}).bytes("little").open_end()),
+              EINVAL);
   }
-  const auto code = unpack_everywhere(RawTar().pax({{"size", "9223372036854775807"}}).header({.name = "huge"}).bytes("little").open_end());
+  const auto code = unpack_everywhere(
+      RawTar().pax({{"size", "9223372036854775807"}}).header({.name = "huge"}).bytes("little").open_end());
   EXPECT_NE(code, 0);
 }
 
@@ -262,9 +293,16 @@ TEST_F(Hostile, a_whiteout_loop_over_the_same_directory_ends) {
 }
 
 TEST_F(Hostile, cut_at_every_block_it_is_an_error_or_a_clean_prefix) {
-  const std::string tar = RawTar().directory("d/").pax({{"path", "d/renamed"}, {"mtime", "1.5"}}).file("d/x", std::string(1500, 'x'))
-                              .gnu_long('L', "d/" + std::string(200, 'l')).file("short", "12").link("l", "d").hard_link("h", "d/renamed")
-                              .whiteout(".wh.old").data();
+  const std::string tar = RawTar()
+                              .directory("d/")
+                              .pax({{"path", "d/renamed"}, {"mtime", "1.5"}})
+                              .file("d/x", std::string(1500, 'x'))
+                              .gnu_long('L', "d/" + std::string(200, 'l'))
+                              .file("short", "12")
+                              .link("l", "d")
+                              .hard_link("h", "d/renamed")
+                              .whiteout(".wh.old")
+                              .data();
   const Folder whole = fresh_root();
   must(unpack(tar, whole));
   const Tree complete = must(read_tree(whole, {.directory_times = false}));
@@ -287,9 +325,17 @@ TEST_F(Hostile, cut_at_every_block_it_is_an_error_or_a_clean_prefix) {
 TEST_F(Hostile, random_damage_never_leads_outside) {
   const std::uint64_t seed = 4711;
   SCOPED_TRACE("seed " + std::to_string(seed));
-  const std::string tar = RawTar().directory("d/").pax({{"path", "d/renamed"}, {"mtime", "1.5"}, {"SCHILY.xattr.user.a", "1"}})
-                              .file("d/x", std::string(700, 'x')).link("l", outside()).file("l/canary", "evil").hard_link("h", "d/renamed")
-                              .whiteout("d/.wh.old").whiteout("d/.wh..wh..opq").fifo("p").data();
+  const std::string tar = RawTar()
+                              .directory("d/")
+                              .pax({{"path", "d/renamed"}, {"mtime", "1.5"}, {"SCHILY.xattr.user.a", "1"}})
+                              .file("d/x", std::string(700, 'x'))
+                              .link("l", outside())
+                              .file("l/canary", "evil")
+                              .hard_link("h", "d/renamed")
+                              .whiteout("d/.wh.old")
+                              .whiteout("d/.wh..wh..opq")
+                              .fifo("p")
+                              .data();
   Rng rng(seed, "damage");
   for (int i = 0; i < 300; ++i) {
     std::string damaged = tar;
@@ -352,8 +398,9 @@ TEST_F(Hostile, the_walking_resolver_agrees_with_the_kernel) {
   make_link("nowhere", root / "dangling");
   make_link("slash/up/old/../absolute", root / "winding");
   make_link("old/file", root / "to_file");
-  for (const char* path : {".", "old", "slash", "up", "old/far_up", "old/far_up/old", "absolute", "out", "loop", "dangling",
-                           "winding", "to_file", "old/file", "missing", "missing/x", "slash/slash/slash/old", "up/up/absolute"}) {
+  for (const char* path :
+       {".", "old", "slash", "up", "old/far_up", "old/far_up/old", "absolute", "out", "loop", "dangling", "winding",
+        "to_file", "old/file", "missing", "missing/x", "slash/slash/slash/old", "up/up/absolute"}) {
     SCOPED_TRACE(path);
     auto by_kernel = ContainedRoot::open(root, ContainedRoot::Resolver::kernel).value().open_directory(path);
     auto by_walk = ContainedRoot::open(root, ContainedRoot::Resolver::walk).value().open_directory(path);

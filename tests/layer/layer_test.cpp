@@ -38,7 +38,9 @@ std::string read_file(const Folder& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-void make_link(const std::string& target, const Folder& path) { expect_done(::symlink(target.c_str(), path.c_str()), path); }
+void make_link(const std::string& target, const Folder& path) {
+  expect_done(::symlink(target.c_str(), path.c_str()), path);
+}
 
 void make_hard_link(const Folder& existing, const Folder& path) {
   expect_done(::linkat(AT_FDCWD, existing.c_str(), AT_FDCWD, path.c_str(), 0), path);
@@ -176,7 +178,8 @@ RawTar& RawTar::pax(const std::vector<std::pair<std::string, std::string>>& reco
 }
 
 RawTar& RawTar::gnu_long(char type, const std::string& name) {
-  return header({.name = "././@LongLink", .type = type, .size_bytes = name.size() + 1}).content(name + std::string(1, '\0'));
+  return header({.name = "././@LongLink", .type = type, .size_bytes = name.size() + 1})
+      .content(name + std::string(1, '\0'));
 }
 
 }  // namespace sbench::testing

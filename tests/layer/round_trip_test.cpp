@@ -31,7 +31,8 @@ void fill_with_everything(const Folder& root) {
   write_file(root / "owned", "x", 0640);
   ASSERT_EQ(::chown((root / "owned").c_str(), 3000000, 70000), 0);
   write_file(root / "cap", "x", 0755);
-  set_xattr(root / "cap", "security.capability", std::string("\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", 20));
+  set_xattr(root / "cap", "security.capability",
+            std::string("\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", 20));
   set_xattr(root / "cap", "user.note", std::string("a\0b\n=\xff", 6));
   set_xattr(root / "cap", "trusted.note", "kept");
   std::filesystem::create_directories(root / "dir/sub");
@@ -166,6 +167,25 @@ TEST(RoundTrip, a_file_beyond_8_gib_has_its_size_in_the_tar) {
   EXPECT_NE(result.error().what.find("huge"), std::string::npos) << result.error().what;
 }
 
+/// Full after its first bytes.
+class FullSink final : public ByteSink {
+ public:
+  Status write(std::span<const std::byte>) override { return make_error(ENOSPC, "cannot write the layer"); }
+};
+
+TEST(RoundTrip, an_error_of_the_sink_comes_through_unchanged) {
+  const TemporaryFolder temporary;
+  const Folder from = make_folder(temporary, "from");
+  write_file(from / "a", "small");
+  FullSink small_sink;
+  EXPECT_EQ(code_of(write_changes(must(naive_changes({}, from)), from, small_sink)), ENOSPC);
+  write_file(from / "b", std::string(2 << 20, 'b'));
+  FullSink big_sink;
+  const auto status = write_changes(must(naive_changes({}, from)), from, big_sink);
+  EXPECT_EQ(code_of(status), ENOSPC);
+  EXPECT_EQ(status.error().what.find("cannot write the layer"), 0u);
+}
+
 /// Changes a tree at random, keeping what no layer tar can say out of it: a new
 /// name for an unchanged file, and a change that keeps size and time.
 class RandomTree {
@@ -218,10 +238,18 @@ class RandomTree {
   void make(const Folder& path) {
     switch (rng_.below(8)) {
       case 0:
-      case 1: std::filesystem::create_directory(path); break;
-      case 2: make_link(std::string(1 + rng_.below(200), 'l'), path); break;
-      case 3: make_fifo(path); break;
-      case 4: make_device(path, S_IFCHR, 1 + static_cast<unsigned>(rng_.below(9)), static_cast<unsigned>(rng_.below(9))); break;
+      case 1:
+        std::filesystem::create_directory(path);
+        break;
+      case 2:
+        make_link(std::string(1 + rng_.below(200), 'l'), path);
+        break;
+      case 3:
+        make_fifo(path);
+        break;
+      case 4:
+        make_device(path, S_IFCHR, 1 + static_cast<unsigned>(rng_.below(9)), static_cast<unsigned>(rng_.below(9)));
+        break;
       case 5: {
         write_file(path, "linked " + std::to_string(rng_.next()));
         const Folder other = path.string() + "h";

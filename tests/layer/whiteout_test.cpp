@@ -51,7 +51,9 @@ TEST_F(Whiteouts, a_whiteout_deletes_a_file_or_a_whole_directory) {
 TEST_F(Whiteouts, a_whiteout_of_nothing_does_nothing) {
   fill_lower();
   const Tree before = must(read_tree(root));
-  must(unpack(RawTar().whiteout(".wh.zzz").whiteout("no/such/.wh.dir").whiteout("f/.wh.x").whiteout("q/.wh..wh..opq").data(), root));
+  must(unpack(
+      RawTar().whiteout(".wh.zzz").whiteout("no/such/.wh.dir").whiteout("f/.wh.x").whiteout("q/.wh..wh..opq").data(),
+      root));
   expect_equal_trees(before, must(read_tree(root)));
 }
 
@@ -63,14 +65,17 @@ TEST_F(Whiteouts, an_opaque_mark_empties_the_directory) {
 
 TEST_F(Whiteouts, what_the_tar_itself_made_survives_a_later_opaque_mark) {
   fill_lower();
-  must(unpack(RawTar().directory("d/").file("d/a", "new a").file("d/sub/x", "x").whiteout("d/.wh..wh..opq").data(), root));
+  must(unpack(RawTar().directory("d/").file("d/a", "new a").file("d/sub/x", "x").whiteout("d/.wh..wh..opq").data(),
+              root));
   EXPECT_EQ(paths(), (Paths{".", "d", "d/a", "d/sub", "d/sub/x", "e", "e/g", "f"}));
   EXPECT_EQ(read_file(root / "d/a"), "new a");
 }
 
 TEST_F(Whiteouts, what_the_tar_itself_made_survives_a_later_whiteout) {
   fill_lower();
-  must(unpack(RawTar().file("f", "new f").whiteout(".wh.f").directory("d/").file("d/sub/x", "x").whiteout(".wh.d").data(), root));
+  must(unpack(
+      RawTar().file("f", "new f").whiteout(".wh.f").directory("d/").file("d/sub/x", "x").whiteout(".wh.d").data(),
+      root));
   EXPECT_EQ(paths(), (Paths{".", "d", "d/sub", "d/sub/x", "e", "e/g", "f"}));
   EXPECT_EQ(read_file(root / "f"), "new f");
 }
@@ -90,7 +95,13 @@ TEST_F(Whiteouts, a_whiteout_by_another_path_still_knows_what_the_tar_made) {
 }
 
 TEST_F(Whiteouts, aufs_internals_are_skipped) {
-  must(unpack(RawTar().directory(".wh..wh.plnk/").file(".wh..wh.plnk/12.34", "x").whiteout(".wh..wh.aufs").whiteout("d/.wh..wh.orph").data(), root));
+  must(unpack(RawTar()
+                  .directory(".wh..wh.plnk/")
+                  .file(".wh..wh.plnk/12.34", "x")
+                  .whiteout(".wh..wh.aufs")
+                  .whiteout("d/.wh..wh.orph")
+                  .data(),
+              root));
   EXPECT_EQ(paths(), (Paths{"."}));
 }
 
@@ -105,8 +116,9 @@ TEST_F(Whiteouts, whiteouts_that_name_nothing_sensible_are_refused) {
 }
 
 TEST_F(Whiteouts, overlay_gets_devices_and_an_attribute) {
-  must(unpack(RawTar().whiteout(".wh.f").directory("d/").whiteout("d/.wh.a").directory("o/").whiteout("o/.wh..wh..opq").data(),
-              root, WhiteoutStyle::overlay));
+  must(unpack(
+      RawTar().whiteout(".wh.f").directory("d/").whiteout("d/.wh.a").directory("o/").whiteout("o/.wh..wh..opq").data(),
+      root, WhiteoutStyle::overlay));
   EXPECT_TRUE(is_whiteout(root / "f"));
   EXPECT_TRUE(is_whiteout(root / "d/a"));
   EXPECT_EQ(xattr_of(root / "o", "trusted.overlay.opaque"), "y");
@@ -114,8 +126,16 @@ TEST_F(Whiteouts, overlay_gets_devices_and_an_attribute) {
 }
 
 TEST_F(Whiteouts, overlay_a_deleted_and_remade_directory_is_opaque_in_either_order) {
-  must(unpack(RawTar().whiteout(".wh.early").directory("early/").directory("late/").file("late/x", "").whiteout(".wh.late")
-                  .whiteout(".wh.implied").file("implied/x", "").data(), root, WhiteoutStyle::overlay));
+  must(unpack(RawTar()
+                  .whiteout(".wh.early")
+                  .directory("early/")
+                  .directory("late/")
+                  .file("late/x", "")
+                  .whiteout(".wh.late")
+                  .whiteout(".wh.implied")
+                  .file("implied/x", "")
+                  .data(),
+              root, WhiteoutStyle::overlay));
   for (const char* name : {"early", "late", "implied"}) {
     EXPECT_EQ(xattr_of(root / name, "trusted.overlay.opaque"), "y") << name;
     EXPECT_TRUE(S_ISDIR(status_of(root / name).st_mode)) << name;
@@ -131,7 +151,8 @@ TEST_F(Whiteouts, overlay_a_deleted_and_remade_file_is_just_the_file) {
 }
 
 TEST_F(Whiteouts, overlay_marks_below_a_deleted_directory_do_not_bring_it_back) {
-  must(unpack(RawTar().whiteout(".wh.d").whiteout("d/.wh.x").whiteout("d/.wh..wh..opq").data(), root, WhiteoutStyle::overlay));
+  must(unpack(RawTar().whiteout(".wh.d").whiteout("d/.wh.x").whiteout("d/.wh..wh..opq").data(), root,
+              WhiteoutStyle::overlay));
   EXPECT_TRUE(is_whiteout(root / "d"));
 }
 
@@ -148,16 +169,22 @@ TEST_F(Whiteouts, overlay_a_deleted_file_is_no_target_for_a_hard_link) {
 }
 
 TEST_F(Whiteouts, driver_attributes_in_a_tar_are_dropped) {
-  must(unpack(RawTar().pax({{"SCHILY.xattr.trusted.overlay.opaque", "y"}, {"SCHILY.xattr.user.kept", "1"}}).directory("d/")
-                  .pax({{"SCHILY.xattr.trusted.overlay.redirect", "/etc"}}).directory("e/").data(), root, WhiteoutStyle::overlay));
+  must(unpack(RawTar()
+                  .pax({{"SCHILY.xattr.trusted.overlay.opaque", "y"}, {"SCHILY.xattr.user.kept", "1"}})
+                  .directory("d/")
+                  .pax({{"SCHILY.xattr.trusted.overlay.redirect", "/etc"}})
+                  .directory("e/")
+                  .data(),
+              root, WhiteoutStyle::overlay));
   EXPECT_EQ(xattr_of(root / "d", "trusted.overlay.opaque"), "(none)");
   EXPECT_EQ(xattr_of(root / "d", "user.kept"), "1");
   EXPECT_EQ(xattr_of(root / "e", "trusted.overlay.redirect"), "(none)");
 }
 
 TEST_F(Whiteouts, aufs_gets_links_to_one_base_file) {
-  must(unpack(RawTar().whiteout(".wh.f").directory("d/").whiteout("d/.wh.a").directory("o/").whiteout("o/.wh..wh..opq").data(),
-              root, WhiteoutStyle::aufs));
+  must(unpack(
+      RawTar().whiteout(".wh.f").directory("d/").whiteout("d/.wh.a").directory("o/").whiteout("o/.wh..wh..opq").data(),
+      root, WhiteoutStyle::aufs));
   const auto base = status_of(root / ".wh..wh.aufs");
   EXPECT_EQ(base.st_nlink, 4u);
   for (const char* name : {".wh.f", "d/.wh.a", "o/.wh..wh..opq"}) {
@@ -166,8 +193,17 @@ TEST_F(Whiteouts, aufs_gets_links_to_one_base_file) {
 }
 
 TEST_F(Whiteouts, aufs_remade_names_lose_their_whiteout) {
-  must(unpack(RawTar().whiteout(".wh.f").file("f", "1").file("g", "2").whiteout(".wh.g").whiteout(".wh.early").directory("early/")
-                  .directory("late/").whiteout(".wh.late").data(), root, WhiteoutStyle::aufs));
+  must(unpack(RawTar()
+                  .whiteout(".wh.f")
+                  .file("f", "1")
+                  .file("g", "2")
+                  .whiteout(".wh.g")
+                  .whiteout(".wh.early")
+                  .directory("early/")
+                  .directory("late/")
+                  .whiteout(".wh.late")
+                  .data(),
+              root, WhiteoutStyle::aufs));
   for (const char* name : {".wh.f", ".wh.g", ".wh.early", ".wh.late"}) {
     EXPECT_FALSE(stands(root / name)) << name;
   }
@@ -180,8 +216,17 @@ TEST_F(Whiteouts, an_upper_directory_packs_back_to_what_was_unpacked) {
   for (const auto style : {WhiteoutStyle::overlay, WhiteoutStyle::aufs}) {
     const Folder first = make_folder(temporary, style == WhiteoutStyle::aufs ? "aufs1" : "overlay1");
     const Folder second = make_folder(temporary, style == WhiteoutStyle::aufs ? "aufs2" : "overlay2");
-    must(unpack(RawTar().directory("./").whiteout(".wh.f").directory("d/").whiteout("d/.wh.a").directory("o/")
-                    .whiteout("o/.wh..wh..opq").file("o/x", "x").whiteout(".wh.o").data(), first, style));
+    must(unpack(RawTar()
+                    .directory("./")
+                    .whiteout(".wh.f")
+                    .directory("d/")
+                    .whiteout("d/.wh.a")
+                    .directory("o/")
+                    .whiteout("o/.wh..wh..opq")
+                    .file("o/x", "x")
+                    .whiteout(".wh.o")
+                    .data(),
+                first, style));
     MemorySink sink;
     must(write_upper(first, style, sink));
     must(unpack(sink.data(), second, style));
