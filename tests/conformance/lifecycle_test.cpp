@@ -40,7 +40,8 @@ TEST_P(Conformance, ids_and_states_are_checked) {
   EXPECT_EQ(code_of(driver.remove("name")), ENOTEMPTY);
   EXPECT_EQ(code_of(driver.remove("nobody")), ENOENT);
   EXPECT_EQ(code_of(driver.usage("nobody")), ENOENT);
-  MemorySource empty{std::string()};
+  const std::string nothing;
+  MemorySource empty(nothing);
   EXPECT_EQ(code_of(driver.apply("name", empty)), EINVAL);
   EXPECT_EQ(code_of(driver.apply("nobody", empty)), ENOENT);
   MemorySink sink;

@@ -15,7 +15,8 @@ TEST_F(NullDriverTest, layers_come_and_go_without_touching_the_device) {
   const auto before = must(store.device().counters());
   make_layer(driver, "base", {}, [](const std::filesystem::path& tree) { write_file(tree / "file", "x"); });
   must(driver.prepare("key", "base"));
-  MemorySource tar(std::string(2048, '\0'));
+  const std::string tar_bytes(2048, '\0');
+  MemorySource tar(tar_bytes);
   must(driver.apply("key", tar));
   {
     auto tree = must(driver.mount("key"));
