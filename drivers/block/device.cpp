@@ -101,13 +101,8 @@ DeviceCounters operator-(const DeviceCounters& after, const DeviceCounters& befo
   return delta;
 }
 
-Result<std::unique_ptr<Device>> Device::make_image(const std::filesystem::path& image_dir, std::uint64_t size_bytes) {
-  SBENCH_TRY_SET(Fd image, make_nameless_file(image_dir));
-  if (::ftruncate(image.get(), static_cast<off_t>(size_bytes)) != 0) {
-    return errno_error("cannot make an image of {} in {}", human_size(static_cast<double>(size_bytes)),
-                       image_dir.string());
-  }
-  SBENCH_TRY_SET(LoopDevice loop, bind_loop(image.get()));
+Result<std::unique_ptr<Device>> Device::over_image(int image_fd) {
+  SBENCH_TRY_SET(LoopDevice loop, bind_loop(image_fd));
   std::unique_ptr<Device> device(new Device());
   device->kind_ = Kind::loop;
   device->path_ = loop.path;
@@ -117,16 +112,18 @@ Result<std::unique_ptr<Device>> Device::make_image(const std::filesystem::path& 
   return device;
 }
 
+Result<std::unique_ptr<Device>> Device::make_image(const std::filesystem::path& image_dir, std::uint64_t size_bytes) {
+  SBENCH_TRY_SET(Fd image, make_nameless_file(image_dir));
+  if (::ftruncate(image.get(), static_cast<off_t>(size_bytes)) != 0) {
+    return errno_error("cannot make an image of {} in {}", human_size(static_cast<double>(size_bytes)),
+                       image_dir.string());
+  }
+  return over_image(image.get());
+}
+
 Result<std::unique_ptr<Device>> Device::attach_image(const std::filesystem::path& image) {
   SBENCH_TRY_SET(Fd file, open_file(image, O_RDWR));
-  SBENCH_TRY_SET(LoopDevice loop, bind_loop(file.get()));
-  std::unique_ptr<Device> device(new Device());
-  device->kind_ = Kind::loop;
-  device->path_ = loop.path;
-  device->direct_io_ = loop.direct_io;
-  device->fd_ = std::move(loop.fd);
-  SBENCH_TRY_SET(device->size_bytes_, device_size(device->fd_.get(), device->path_));
-  return device;
+  return over_image(file.get());
 }
 
 Result<std::unique_ptr<Device>> Device::open_real(const std::filesystem::path& path) {

@@ -63,6 +63,7 @@ class Device {
 
  private:
   Device() = default;
+  [[nodiscard]] static Result<std::unique_ptr<Device>> over_image(int image_fd);
   [[nodiscard]] static Result<std::unique_ptr<Device>> open_path(const std::filesystem::path& path, int flags);
   Kind kind_ = Kind::loop;
   std::string path_;

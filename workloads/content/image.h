@@ -35,7 +35,7 @@ struct LayerSpec {
   LayerStep step = LayerStep::base;
   unsigned revision = 0;  ///< another application's code, or a changed dependency; base has only 0
 
-  friend auto operator<=>(const LayerSpec&, const LayerSpec&) = default;
+  friend auto operator<=>(const LayerSpec&, const LayerSpec&) = default;  // NOLINT(modernize-use-nullptr): tidy's bug
 };
 
 struct ImageEntry {

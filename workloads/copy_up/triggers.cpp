@@ -54,7 +54,7 @@ Status write_through_mapping(const Target& t) {
     return errno_error("cannot map {}", t.file.string());
   }
   t.added.fill(t.middle(), {static_cast<std::byte*>(mapped), kWritten});
-  const Status synced = called(::msync(mapped, kWritten, MS_SYNC), "sync the mapping of", t.file);
+  Status synced = called(::msync(mapped, kWritten, MS_SYNC), "sync the mapping of", t.file);
   ::munmap(mapped, kWritten);
   return synced;
 }
@@ -192,6 +192,7 @@ Status run(Case& c) {
 
 std::vector<std::string> trigger_names() {
   std::vector<std::string> names;
+  names.reserve(kTriggers.size());
   for (const auto& trigger : kTriggers) {
     names.emplace_back(trigger.name);
   }

@@ -113,7 +113,7 @@ Status run(Case& c) {
     }
     ++depth;
     if (std::find(std::begin(kCheckpoints), std::end(kCheckpoints), depth) != std::end(kCheckpoints)) {
-      SBENCH_TRY(probe_depth(c, scratch, depth, *top));
+      SBENCH_TRY(c.phase("probe", [&] { return probe_depth(c, scratch, depth, *top); }));
     }
   }
   SBENCH_TRY(c.settle());
