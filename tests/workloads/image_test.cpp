@@ -162,7 +162,7 @@ class TwoTrees : public ::testing::Test {
 
   /// An empty tree whose root is the same wherever it is.
   std::filesystem::path make_root(const char* name) {
-    const auto root = folder_.path() / name;
+    auto root = folder_.path() / name;
     std::filesystem::create_directory(root);
     return root;
   }

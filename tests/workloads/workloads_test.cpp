@@ -23,7 +23,7 @@ const WorkloadSpec& find_workload(const std::string& name) {
 std::string text_of(const Params& params) {
   std::string text;
   for (const auto& [name, value] : params.items()) {
-    text += name + ":" + value + " ";
+    text += fmt::format("{}:{} ", name, value);
   }
   return text;
 }

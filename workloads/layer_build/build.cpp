@@ -2,6 +2,7 @@
 //
 // Each step is prepare, mount, write (what RUN and COPY do), unmount, diff (the
 // layer as a tar, to be pushed) and commit. Phases are named step.phase.
+#include "drivers/base/units.h"
 #include "workloads/content/image_build.h"
 #include "workloads/content/layer_store.h"
 #include "workloads/workload.h"
@@ -36,7 +37,7 @@ Status timed_step(Case& c, Scratch& scratch, const LayerSpec& spec, LayerId& bel
   const std::uint64_t entries = layer.entries.size() + layer.deletions.size();
   SBENCH_TRY(verify(pushed.bytes() >= layer.content_bytes,
                     fmt::format("the diff of step {} holds all its content", to_string(spec.step))));
-  return verify(pushed.bytes() <= layer.content_bytes + entries * 4096 + 64 * 1024,
+  return verify(pushed.bytes() <= layer.content_bytes + entries * 4 * kKiB + 64 * kKiB,
                 fmt::format("the diff of step {} holds its own changes only", to_string(spec.step)));
 }
 
