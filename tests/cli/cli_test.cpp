@@ -42,7 +42,7 @@ TEST(Cli, help_is_the_golden_text) {
     const auto result = run_command(arguments);
     EXPECT_EQ(result.exit_code, 0);
     const std::string name = arguments.size() == 1 ? "help" : "help-" + arguments[0];
-    const std::filesystem::path golden = std::filesystem::path(SBENCH_TEST_DATA) / (name + ".txt");
+    const std::filesystem::path golden = std::filesystem::path(SBENCH_TEST_DATA) / "cli" / (name + ".txt");
     if (std::getenv("SBENCH_UPDATE_GOLDEN") != nullptr) {
       std::ofstream(golden) << result.out;
     }
