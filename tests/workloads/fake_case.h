@@ -1,11 +1,12 @@
 // fake_case.h: a simple Case on a real store, so that workloads are tested without the harness.
 //
-// The store is a loop image of its own in a private mount namespace; nothing of
-// it outlives the test program.
+// The store is a loop image without a name, mounted on a tmpfs of a private mount
+// namespace: nothing of it outlives the test program, also when that is killed.
 #pragma once
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,10 +29,13 @@ class FakeStore {
  public:
   explicit FakeStore(const std::string& driver, Wrap wrap = {}) : spec_(find_driver(driver)), wrap_(std::move(wrap)) {
     enter_private_namespace();
-    options_ = complete_options(spec_, {});
-    root_ = folder_.path() / "root";
+    static const bool covered = ::mount("sbench-test", "/mnt", "tmpfs", 0, "mode=0755") == 0;
+    EXPECT_TRUE(covered) << "cannot mount a tmpfs on /mnt";
+    static unsigned serial = 0;
+    root_ = fmt::format("/mnt/store-{}", ++serial);
     std::filesystem::create_directory(root_);
-    auto device = Device::make_image(folder_.path(), 2 * kGiB);
+    options_ = complete_options(spec_, {});
+    auto device = Device::make_image("/var/tmp", 2 * kGiB);
     EXPECT_TRUE(device.ok()) << device.error().what;
     device_ = std::move(device).value();
     const Status formatted = spec_.format(*device_, options_);
@@ -54,7 +58,6 @@ class FakeStore {
   const DriverSpec& spec_;
   Wrap wrap_;
   Options options_;
-  TemporaryFolder folder_;
   std::filesystem::path root_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Driver> driver_;
