@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "harness/environment.h"
+
 namespace sbench {
 namespace {
 
@@ -25,6 +27,7 @@ void add_time(Sample& sample, std::string_view name, double seconds, bool timed)
 }  // namespace
 
 Status LiveCase::begin() {
+  sample_.started = utc_now();
   SBENCH_TRY_SET(space_before_, space());
   SBENCH_TRY_SET(delta_mark_, store_.device().counters());
   return {};

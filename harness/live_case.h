@@ -19,6 +19,7 @@ struct PhaseTime {
 
 /// Everything measured in one execution of a case.
 struct Sample {
+  std::string started;                       ///< utc_now() when the case began
   double real_s = 0;                         ///< sum of the timed phases
   ProcessCounters process;                   ///< over the timed phases
   DeviceCounters device;                     ///< over the timed phases, each until the device was quiet

@@ -84,7 +84,7 @@ json sample_entry(const Sample& sample, const PlannedVariant& variant, const Pla
           {"sbench",
            {{"block", block},
             {"order", order},
-            {"started", utc_now()},
+            {"started", sample.started},
             {"workload", planned.workload->name},
             {"driver", variant.variant.slug},
             {"engine", to_string(variant.engine)},
