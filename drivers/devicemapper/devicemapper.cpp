@@ -1,33 +1,455 @@
-// devicemapper.cpp: where the dm-thin driver will be; until then, why it cannot run.
+// devicemapper.cpp: the devicemapper driver: a thin device a layer, a snapshot of its parent's.
+//
+// Thin devices: 0 holds the driver's own tables (ext4), 1 is the base device
+// with an empty file system, made once; every layer is a snapshot of its
+// parent's device, or of the base, so all descend from one mkfs. Device 0 is
+// allocated in full when it is made: its tables can be written when the pool is full.
+//
+// Below the root directory: pool/ (mounts of the engine's own) and store/, the
+// file system of device 0: table/, shown/ (BackedDriver), devices/ID (a link to
+// the layer's device number; a link, as LayerTable's rows are) and mnt/ID, where
+// a layer is mounted while shown. Its tree is rootfs/ there, beside Docker's `id` file.
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "drivers/backing/no_engine.h"
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <set>
+
+#include "drivers/backing/backed_driver.h"
+#include "drivers/backing/mount_point.h"
 #include "drivers/base/file.h"
+#include "drivers/base/process.h"
+#include "drivers/base/units.h"
+#include "drivers/base/usage_error.h"
+#include "drivers/devicemapper/thin_devices.h"
+#include "drivers/devicemapper/thin_file_system.h"
+#include "drivers/driver.h"
 
 namespace sbench {
 
+namespace devicemapper {
+
 namespace {
 
-bool kernel_has_device_mapper() {
-  if (::access("/dev/mapper/control", F_OK) == 0) {
-    return true;
+constexpr ThinId kStoreDevice = 0;
+constexpr ThinId kBaseDevice = 1;
+constexpr ThinId kFirstLayerDevice = 2;
+constexpr ThinId kThinIds = 1u << 24;
+constexpr std::uint64_t kStoreBytes = 32 * kMiB;
+constexpr std::uint64_t kBaseBytesDefault = 10 * kGiB;  // Docker's
+constexpr int kUnmountPatience_ms = 2000;
+
+/// What the file system of dm.fs takes at least.
+std::uint64_t base_bytes_min(const Options& options) { return (options.at("dm.fs") == "xfs" ? 300 : 16) * kMiB; }
+
+/// dm.basesize; auto: Docker's 10 GiB, or the four fifths of a smaller pool that leave room for its other layers.
+Result<std::uint64_t> base_bytes(const Options& options, std::uint64_t pool_bytes) {
+  const auto& text = options.at("dm.basesize");
+  std::uint64_t bytes = 0;
+  if (text == "auto") {
+    bytes = std::max(std::min(kBaseBytesDefault, pool_bytes / 5 * 4), base_bytes_min(options));
+    return bytes / kMiB * kMiB;
   }
-  const auto misc = read_text("/proc/misc");  // "236 device-mapper" wherever dm is built in or loaded
-  return misc.ok() && misc->find(" device-mapper\n") != std::string::npos;
+  try {
+    bytes = parse_size(text, "dm.basesize");
+  } catch (const UsageError& error) {
+    return plain_error(EINVAL, "{}", error.what());
+  }
+  if (bytes < base_bytes_min(options) || bytes % kMiB != 0) {
+    return plain_error(EINVAL, "dm.basesize: {} takes whole MiB, at least {}, not {}", options.at("dm.fs"),
+                       format_size(base_bytes_min(options)), text);
+  }
+  return bytes;
 }
+
+/// dm.min_free_space, "10%" → 10.
+Result<unsigned> min_free_percent(const Options& options) {
+  const auto& text = options.at("dm.min_free_space");
+  unsigned percent = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), percent);
+  if (failure != std::errc() || std::string_view(end) != "%" || percent > 99) {
+    return plain_error(EINVAL, "dm.min_free_space: '{}' is not a share; write for example 10%", text);
+  }
+  return percent;
+}
+
+const Engine& pick_engine(const Options& options) {
+  const auto& wanted = options.at("engine");
+  if (wanted == "kernel" || (wanted == "auto" && kernel_engine().probe(options).available)) {
+    return kernel_engine();
+  }
+  return userspace_engine();
+}
+
+Status check_options(const Options& options) {
+  SBENCH_TRY_SET([[maybe_unused]] const auto chunk, parse_chunk_bytes(options));
+  SBENCH_TRY_SET([[maybe_unused]] const auto base, base_bytes(options, kBaseBytesDefault));
+  SBENCH_TRY_SET([[maybe_unused]] const auto floor, min_free_percent(options));
+  return {};
+}
+
+Availability probe(const Options& options) {
+  if (const auto status = check_options(options); !status.ok()) {
+    return Availability::no(status.error().what, "change the options");
+  }
+  const auto& type = options.at("dm.fs");
+  for (const auto* needed : {"ext4", type.c_str()}) {  // ext4 also keeps the driver's tables
+    if (find_program(std::string("mkfs.") + needed).empty() || !kernel_has_file_system(needed)) {
+      return Availability::no(fmt::format("it needs {}: the kernel's file system and mkfs.{}", needed, needed),
+                              "install e2fsprogs or xfsprogs, or choose another dm.fs");
+    }
+  }
+  if (options.at("engine") != "auto") {
+    return pick_engine(options).probe(options);
+  }
+  const Availability kernel = kernel_engine().probe(options);
+  const Availability userspace = kernel.available ? kernel : userspace_engine().probe(options);
+  return userspace.available ? userspace : kernel;
+}
+
+Status format(Device& device, const Options& options) {
+  SBENCH_TRY(check_options(options));
+  return pick_engine(options).format(device, options);
+}
+
+/// Keeps the pool alive longer than the file system that BackedDriver mounted from it.
+struct PoolHolder {
+  std::unique_ptr<ThinDevices> pool;
+  std::uint64_t base_size_bytes = 0;
+};
+
+class DevicemapperDriver final : private PoolHolder, public BackedDriver {
+ public:
+  static Result<std::unique_ptr<Driver>> open(Device& device, const Options& options,
+                                              const std::filesystem::path& root) {
+    SBENCH_TRY(check_options(options));
+    SBENCH_TRY(make_directories(root / "pool"));
+    SBENCH_TRY(make_directories(root / "store"));
+    const Engine& engine = pick_engine(options);
+    PoolHolder holder;
+    SBENCH_TRY_SET(holder.pool, engine.open(device, options, root / "pool"));
+    SBENCH_TRY_SET(const auto usage, holder.pool->usage());
+    SBENCH_TRY_SET(holder.base_size_bytes, base_bytes(options, usage.data_bytes_total));
+    SBENCH_TRY_SET(auto store, open_tables(holder, options, root / "store"));
+    SBENCH_TRY_SET(auto ids, read_ids(root / "store" / "devices"));
+    return std::unique_ptr<Driver>(
+        new DevicemapperDriver(std::move(holder), std::move(store), engine, options, std::move(ids)));
+  }
+
+  ~DevicemapperDriver() override {
+    if (settle_mounts()) {
+      pool->keep();
+      return;
+    }
+    for (const auto& id : shown_) {
+      ::umount2(mount_of(id).c_str(), MNT_DETACH);  // a stranger holds it: it goes when they let go
+    }
+  }
+
+  Result<Usage> usage(const LayerId& id) override {
+    SBENCH_TRY(table().find(id));
+    SBENCH_TRY(sync_if_shown(id));
+    SBENCH_TRY_SET(const std::uint64_t bytes, pool->own_bytes(ids_.at(id)));
+    return Usage{bytes, 0};
+  }
+
+  Result<Usage> store_usage() override {
+    SBENCH_TRY_SET(const auto used, pool->usage());
+    return Usage{used.data_bytes_used + used.metadata_bytes_used, 0};
+  }
+
+  Status sync() override {
+    for (const auto& id : shown_) {
+      SBENCH_TRY(sync_if_shown(id));
+    }
+    SBENCH_TRY(BackedDriver::sync());
+    return pool->sync();
+  }
+
+  std::vector<std::pair<std::string, std::string>> status() override {
+    std::vector<std::pair<std::string, std::string>> rows = {
+        {"Engine", engine_.name},
+        {"Pool Blocksize", options_.at("dm.blocksize")},
+        {"Base Device Size", format_size(base_size_bytes)},
+        {"Backing Filesystem", options_.at("dm.fs")},
+        {"Layers", std::to_string(table().rows().size())},
+    };
+    if (const auto used = pool->usage(); used.ok()) {
+      rows.emplace_back("Data Space Used", human_size(static_cast<double>(used->data_bytes_used)));
+      rows.emplace_back("Data Space Total", human_size(static_cast<double>(used->data_bytes_total)));
+      rows.emplace_back("Metadata Space Used", human_size(static_cast<double>(used->metadata_bytes_used)));
+      rows.emplace_back("Metadata Space Total", human_size(static_cast<double>(used->metadata_bytes_total)));
+    }
+    for (auto& row : pool->status()) {
+      rows.push_back(std::move(row));
+    }
+    return rows;
+  }
+
+  Capabilities capabilities() const override { return {}; }
+
+ private:
+  DevicemapperDriver(PoolHolder holder, Store store, const Engine& engine, Options options,
+                     std::map<LayerId, ThinId> ids)
+      : PoolHolder(std::move(holder)),
+        BackedDriver(std::move(store)),
+        engine_(engine),
+        options_(std::move(options)),
+        ids_(std::move(ids)) {}
+
+  /// Mounts device 0, or adopts it, and opens the tables on it.
+  static Result<Store> open_tables(PoolHolder& holder, const Options& options, const std::filesystem::path& store) {
+    std::string path;
+    if (is_mount_point(store)) {
+      path = find_mount(store).value_or(MountedFileSystem{}).source;
+    } else {
+      SBENCH_TRY(make_first_devices(holder, options));
+      SBENCH_TRY_SET(path, holder.pool->activate(kStoreDevice, kStoreBytes));
+    }
+    SBENCH_TRY_SET(const auto device, Device::open_shared(path));
+    SBENCH_TRY_SET(auto backing, Backing::mount(*device, BackingType::ext4, store));
+    return open_store(std::move(backing), describe_maker("devicemapper", options, "dm.mountopt"));
+  }
+
+  /// The base device comes into being last, and whole: a snapshot of the one that mkfs ran on.
+  /// Where it is missing, the pool is new or its maker was killed, and nothing in it is of use.
+  static Status make_first_devices(PoolHolder& holder, const Options& options) {
+    ThinDevices& pool = *holder.pool;
+    if (const auto base = pool.activate(kBaseDevice, holder.base_size_bytes); base.ok()) {
+      return pool.deactivate(kBaseDevice);
+    } else if (base.error().code != ENOENT) {
+      return base.error();
+    }
+    SBENCH_TRY_SET(const auto chunk_bytes, parse_chunk_bytes(options));
+    SBENCH_TRY(make_device(pool, kStoreDevice, kStoreBytes, [chunk_bytes](const std::filesystem::path& path) {
+      return make_store(path, kStoreBytes, chunk_bytes);
+    }));
+    SBENCH_TRY(make_device(pool, kFirstLayerDevice, holder.base_size_bytes, [&options](const std::filesystem::path& path) {
+      return make_file_system(path, options);
+    }));
+    SBENCH_TRY(pool.snapshot(kBaseDevice, kFirstLayerDevice));
+    SBENCH_TRY(pool.remove(kFirstLayerDevice));
+    return pool.sync();
+  }
+
+  template <typename Fill>
+  static Status make_device(ThinDevices& pool, ThinId id, std::uint64_t size_bytes, Fill&& fill) {
+    SBENCH_TRY(forget_device(pool, id));
+    SBENCH_TRY(pool.create(id, size_bytes));
+    SBENCH_TRY_SET(const auto path, pool.activate(id, size_bytes));
+    SBENCH_TRY(fill(path));
+    return pool.deactivate(id);
+  }
+
+  static Status forget_device(ThinDevices& pool, ThinId id) {
+    const Status removed = pool.remove(id);
+    return removed.ok() || removed.error().code == ENOENT ? Status() : removed;
+  }
+
+  static Result<std::map<LayerId, ThinId>> read_ids(const std::filesystem::path& folder) {
+    SBENCH_TRY(make_directories(folder));
+    std::map<LayerId, ThinId> ids;
+    std::error_code failure;
+    for (std::filesystem::directory_iterator it(folder, failure), end; !failure && it != end; it.increment(failure)) {
+      std::error_code unreadable;
+      const std::string target = std::filesystem::read_symlink(it->path(), unreadable);
+      ThinId id = 0;
+      const auto [stop, bad] = std::from_chars(target.data(), target.data() + target.size(), id);
+      if (unreadable || bad != std::errc() || *stop != '\0' || id < kFirstLayerDevice || id >= kThinIds) {
+        return plain_error(EUCLEAN, "{} does not name a thin device", it->path().string());
+      }
+      ids[it->path().filename()] = id;
+    }
+    if (failure) {
+      return make_error(failure.value(), "cannot read {}", folder.string());
+    }
+    return ids;
+  }
+
+  std::filesystem::path link_of(const LayerId& id) const { return root() / "devices" / id; }
+  std::filesystem::path mount_of(const LayerId& id) const { return root() / "mnt" / id; }
+
+  Result<ThinId> free_id() const {
+    std::set<ThinId> taken;
+    for (const auto& [layer, id] : ids_) {
+      taken.insert(id);
+    }
+    ThinId id = taken.empty() ? kFirstLayerDevice : *taken.rbegin() + 1;
+    for (ThinId tried = 0; tried < kThinIds && (id >= kThinIds || taken.contains(id)); ++tried) {
+      id = id >= kThinIds ? kFirstLayerDevice : id + 1;
+    }
+    return id;
+  }
+
+  Status check_free_space() const {
+    SBENCH_TRY_SET(const auto used, pool->usage());
+    SBENCH_TRY_SET(const unsigned percent, min_free_percent(options_));
+    const auto below = [percent](std::uint64_t in_use, std::uint64_t total) {
+      return static_cast<double>(total - in_use) * 100.0 < static_cast<double>(total) * percent;
+    };
+    const bool data = below(used.data_bytes_used, used.data_bytes_total);
+    if (data || below(used.metadata_bytes_used, used.metadata_bytes_total)) {
+      return plain_error(ENOSPC, "the pool has less than {} of its {} free: remove layers, or lower dm.min_free_space",
+                         options_.at("dm.min_free_space"), data ? "data space" : "metadata space");
+    }
+    return {};
+  }
+
+  Status create_layer(const LayerId& key, const ParentId& parent) override {
+    SBENCH_TRY(delete_layer(key));  // what a killed process may have left
+    SBENCH_TRY(check_free_space());
+    SBENCH_TRY_SET(const ThinId id, free_id());
+    SBENCH_TRY(forget_device(*pool, id));  // no layer has it: a killed process made it
+    if (::symlink(std::to_string(id).c_str(), link_of(key).c_str()) != 0) {
+      return errno_error("cannot make {}", link_of(key).string());
+    }
+    ids_[key] = id;
+    return pool->snapshot(id, parent ? ids_.at(*parent) : kBaseDevice);
+  }
+
+  Status commit_layer(const LayerId& name, const LayerId& key) override {
+    if (name == key) {
+      return {};
+    }
+    SBENCH_TRY(delete_layer(name));  // what a killed process may have left
+    if (::rename(link_of(key).c_str(), link_of(name).c_str()) != 0) {
+      return errno_error("cannot rename {}", link_of(key).string());
+    }
+    auto moved = ids_.extract(key);
+    moved.key() = name;
+    ids_.insert(std::move(moved));
+    return {};
+  }
+
+  Status delete_layer(const LayerId& id) override {
+    const auto found = ids_.find(id);
+    if (found == ids_.end()) {
+      return {};
+    }
+    if (is_mount_point(mount_of(id))) {
+      return plain_error(EBUSY, "layer {} is mounted on {}", id, mount_of(id).string());
+    }
+    SBENCH_TRY(forget_device(*pool, found->second));
+    if (::unlink(link_of(id).c_str()) != 0 && errno != ENOENT) {
+      return errno_error("cannot remove {}", link_of(id).string());
+    }
+    ids_.erase(found);
+    return {};
+  }
+
+  Result<Shown> show_layer(const LayerId& id) override {
+    SBENCH_TRY_SET(const auto row, table().find(id));
+    const auto target = mount_of(id);
+    if (is_mount_point(target)) {
+      return Shown{target / "rootfs", true};
+    }
+    SBENCH_TRY(make_directories(target));
+    const bool read_only = row.kind == LayerTable::Kind::committed;
+    SBENCH_TRY_SET(const auto path, pool->activate(ids_.at(id), base_size_bytes));
+    Status ready = mount_file_system(path, target, options_, read_only);
+    if (ready.ok()) {
+      shown_.insert(id);
+      ready = make_rootfs(id, read_only);
+    }
+    if (!ready.ok()) {
+      static_cast<void>(hide_layer(id));  // the first error is the one to report
+      return ready.error();
+    }
+    return Shown{target / "rootfs", false};
+  }
+
+  /// A layer without ancestors gets its empty tree at its first mount; snapshots have their parent's.
+  Status make_rootfs(const LayerId& id, bool read_only) const {
+    const auto tree = mount_of(id) / "rootfs";
+    if (::access(tree.c_str(), F_OK) == 0) {
+      return {};
+    }
+    if (read_only) {  // committed without ever having been mounted
+      if (::mount(nullptr, mount_of(id).c_str(), nullptr, MS_REMOUNT | MS_NOATIME, nullptr) != 0) {
+        return errno_error("cannot remount {}", mount_of(id).string());
+      }
+    }
+    if (::mkdir(tree.c_str(), 0755) != 0 || ::chmod(tree.c_str(), 0755) != 0) {
+      return errno_error("cannot make {}", tree.string());
+    }
+    SBENCH_TRY_SET(const Fd file, open_file(mount_of(id) / "id", O_WRONLY | O_CREAT, 0600));
+    return write_all(file.get(), id, "the layer's id");
+  }
+
+  Status hide_layer(const LayerId& id) override {
+    if (is_mount_point(mount_of(id))) {
+      SBENCH_TRY(unmount(mount_of(id), kUnmountPatience_ms));
+    }
+    shown_.erase(id);
+    SBENCH_TRY(pool->deactivate(ids_.at(id)));
+    ::rmdir(mount_of(id).c_str());
+    return {};
+  }
+
+  /// Data that the layer's file system still keeps in memory goes to its thin device.
+  Status sync_if_shown(const LayerId& id) const {
+    if (!is_mount_point(mount_of(id))) {
+      return {};
+    }
+    SBENCH_TRY_SET(const Fd fd, open_file(mount_of(id), O_RDONLY | O_DIRECTORY));
+    if (::syncfs(fd.get()) != 0) {
+      return errno_error("cannot sync {}", mount_of(id).string());
+    }
+    return {};
+  }
+
+  const Engine& engine_;
+  Options options_;
+  std::map<LayerId, ThinId> ids_;
+  std::set<LayerId> shown_;  ///< mounted by this object
+};
 
 }  // namespace
 
+Result<std::uint64_t> parse_chunk_bytes(const Options& options) {
+  std::uint64_t bytes = 0;
+  try {
+    bytes = parse_size(options.at("dm.blocksize"), "dm.blocksize");
+  } catch (const UsageError& error) {
+    return plain_error(EINVAL, "{}", error.what());
+  }
+  if (bytes < 64 * kKiB || bytes > kGiB || bytes % (64 * kKiB) != 0) {
+    return plain_error(EINVAL, "dm.blocksize: chunks have 64K to 1G, in multiples of 64K, not {}",
+                       options.at("dm.blocksize"));
+  }
+  return bytes;
+}
+
+bool is_on(const Options& options, const char* name) { return options.at(name) == "true"; }
+
+}  // namespace devicemapper
+
 DriverSpec devicemapper_driver() {
-  return no_engine_spec("devicemapper", "dm-thin snapshots with a file system on each", [] {
-    if (!kernel_has_device_mapper()) {
-      return Availability::no(
-          "the kernel has no device mapper: no /dev/mapper/control, and /proc/misc does not list it",
-          "use a kernel with CONFIG_DM_THIN_PROVISIONING, or load its module: modprobe dm_thin_pool");
-    }
-    return Availability::no("the kernel has the device mapper, but this sbench has no engine for it yet",
-                            "use a newer sbench");
-  });
+  const std::vector<std::string> truth = {"true", "false"};
+  DriverSpec spec;
+  spec.name = "devicemapper";
+  spec.summary = "dm-thin snapshots with a file system on each; the first write to a chunk copies it";
+  spec.options = {
+      {"engine", "auto", "dm-thin in the kernel, or sbench's own thin pool; auto: the kernel's where it has one",
+       {"auto", "kernel", "userspace"}},
+      {"dm.blocksize", "64K", "chunk: what is allocated and copied at once; Docker's direct-lvm takes 512K", {}},
+      {"dm.basesize", "auto", "size of a container's file system; auto: 10G, or four fifths of a smaller pool", {}},
+      {"dm.fs", "ext4", "file system of the base device", {"ext4", "xfs"}},
+      {"dm.mkfsarg", "", "further arguments of mkfs", {}},
+      {"dm.mountopt", "", "further mount options", {}},
+      {"dm.min_free_space", "10%", "no new layer when less of the pool's data or metadata is free", {}},
+      {"dm.use_deferred_removal", "true", "a device in use is taken down by its last user", truth},
+      {"dm.blkdiscard", "true", "deleting a layer discards its chunks on the device below", truth},
+      {"dm.skip_block_zeroing", "true", "a new chunk is not zeroed before its first write", truth},
+  };
+  spec.probe = devicemapper::probe;
+  spec.format = devicemapper::format;
+  spec.open = devicemapper::DevicemapperDriver::open;
+  return spec;
 }
 
 }  // namespace sbench
