@@ -28,6 +28,29 @@ class BlockIo {
   /// On return the data may still be in a volatile cache: only flush() makes it durable,
   /// and unflushed writes may reach the medium in any order, or not at all.
   [[nodiscard]] virtual Status write(std::uint64_t offset, std::span<const std::byte> buffer) = 0;
+  /// One of several transfers; the memory stays the caller's.
+  struct Transfer {
+    std::uint64_t offset = 0;
+    std::span<const std::byte> data;
+  };
+  /// write() of each, in any order or at once; on error, any of them may have happened.
+  [[nodiscard]] virtual Status write_all(std::span<const Transfer> transfers) {
+    for (const auto& transfer : transfers) {
+      SBENCH_TRY(write(transfer.offset, transfer.data));
+    }
+    return {};
+  }
+  struct Fill {
+    std::uint64_t offset = 0;
+    std::span<std::byte> data;
+  };
+  /// read() of each, in any order or at once.
+  [[nodiscard]] virtual Status read_all(std::span<const Fill> fills) {
+    for (const auto& fill : fills) {
+      SBENCH_TRY(read(fill.offset, fill.data));
+    }
+    return {};
+  }
   /// Everything written before the call is durable when it returns.
   [[nodiscard]] virtual Status flush() = 0;
   /// The range's content becomes unspecified; a device without discard does nothing.
