@@ -66,6 +66,8 @@ struct OpenFile {
   std::uint64_t backing_key = 0;
   /// Data cached from earlier open files of the node is still true.
   bool keep_cache = true;
+  /// Reads and writes bypass the kernel's cache, several at a time (direct I/O, parallel direct writes).
+  bool direct = false;
 };
 
 struct DirectoryEntry {

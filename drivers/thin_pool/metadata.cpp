@@ -9,6 +9,10 @@ namespace {
 constexpr std::size_t kKnownRecordsMax = 4096;
 /// Nodes one change of a tree can make: a copy and a split on each level, and a new top.
 constexpr std::uint64_t kBlocksPerChange = 16;
+/// Neighbouring chunks share their path; a leaf of them splits once in more than a hundred.
+constexpr std::uint64_t kChunksPerBlock = 16;
+/// A device's record that goes into the device tree: a leaf, copied or split.
+constexpr std::uint64_t kBlocksPerRecord = 2;
 /// What deleting takes, kept for it when the metadata is otherwise full.
 constexpr std::uint64_t kBlocksForDeleting = 16;
 
@@ -77,12 +81,12 @@ Result<std::unique_ptr<Metadata>> Metadata::open(BlockIo& io, std::uint64_t cach
 }
 
 /// Refuses what could not be committed; every changing call begins here.
-Status Metadata::begin_change(std::uint64_t blocks_wanted) {
+Status Metadata::begin_change(std::uint64_t blocks_wanted) const {
   if (failure_) {
     return *failure_;
   }
   const std::uint64_t kept = metadata_->blocks_in_map() + data_->blocks_in_map() + blocks_wanted +
-                             kBlocksPerChange * changed_records_.size();
+                             kBlocksPerChange + kBlocksPerRecord * changed_records_.size();
   if (metadata_->available() < kept) {
     return plain_error(ENOSPC, "the pool's metadata space is full: {} of {} blocks are in use", metadata_->allocated(),
                        metadata_->size());
@@ -101,7 +105,7 @@ Status Metadata::settle_change(const Status& result) {
 }
 
 Status Metadata::check_room(std::uint64_t chunks) const {
-  return const_cast<Metadata*>(this)->begin_change(kBlocksForDeleting + kBlocksPerChange * chunks);
+  return begin_change(kBlocksForDeleting + kBlocksPerChange + chunks / kChunksPerBlock);
 }
 
 Result<DeviceRecord> Metadata::device(DeviceId id) {

@@ -64,7 +64,7 @@ class Metadata {
   /// A data block nobody refers to. ENOSPC when the data space is full.
   [[nodiscard]] Result<std::uint64_t> reserve_data() { return data_->reserve(); }
   void let_go_data(std::uint64_t block) { data_->let_go(block); }
-  /// ENOSPC unless mapping `chunks` more chunks can surely be committed.
+  /// ENOSPC unless mapping `chunks` neighbouring chunks can surely be committed.
   [[nodiscard]] Status check_room(std::uint64_t chunks) const;
   /// Metadata blocks that the running transaction made.
   [[nodiscard]] std::size_t new_blocks() const { return cache_->new_blocks(); }
@@ -97,7 +97,7 @@ class Metadata {
 
  private:
   Metadata(BlockIo& io, const Superblock& superblock, std::uint64_t cache_bytes);
-  [[nodiscard]] Status begin_change(std::uint64_t blocks_wanted);
+  [[nodiscard]] Status begin_change(std::uint64_t blocks_wanted) const;
   [[nodiscard]] Status settle_change(const Status& result);
   [[nodiscard]] Result<DeviceRecord*> changeable(DeviceId id);
   [[nodiscard]] Status add_record(DeviceId id, const DeviceRecord& record);
