@@ -10,8 +10,8 @@ namespace {
 /// A pool with devices, snapshots and mapping trees of two levels, closed.
 std::vector<std::byte> closed_pool() {
   FormatOptions format;
-  format.metadata_bytes = 2 * kMiB;
-  TestPool test(48 * kMiB, format);
+  format.metadata_bytes = 4 * kMiB;
+  TestPool test(52 * kMiB, format);
   must(test.pool->create_device(1, 1100 * kSmallChunk));
   for (std::uint64_t chunk = 0; chunk < 600; ++chunk) {
     test.write(1, chunk * kSmallChunk, 512, chunk + 1);
@@ -285,7 +285,7 @@ TEST(Dump, restored_after_the_metadata_was_lost_shows_the_same_data) {
   std::vector<std::byte> content = closed_pool();
   MemoryDevice device(content);
   const std::string before = dumped(device);
-  std::fill_n(device.bytes().begin(), 2 * kMiB, std::byte{0xab});  // all metadata
+  std::fill_n(device.bytes().begin(), 4 * kMiB, std::byte{0xab});  // all metadata
   EXPECT_FALSE(Pool::open(device, quiet_options()).ok());
   std::istringstream text(before);
   must(restore_pool(device, text));

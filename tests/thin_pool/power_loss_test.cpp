@@ -128,7 +128,7 @@ void verify(std::vector<std::byte> content, const Expectation& expected) {
 }
 
 TEST(PowerLoss, at_every_write_of_small_histories_leaves_a_whole_pool_with_all_that_was_flushed) {
-  constexpr std::uint64_t kPoolBytes = 3 * kMiB;
+  constexpr std::uint64_t kPoolBytes = 4 * kMiB;
   const std::uint64_t rounds = test_rounds(4);
   std::uint64_t cuts = 0;
   for (std::uint64_t round = 0; round < rounds; ++round) {
@@ -137,7 +137,7 @@ TEST(PowerLoss, at_every_write_of_small_histories_leaves_a_whole_pool_with_all_t
     for (std::uint64_t operations = 0; cut; ++operations) {
       SCOPED_TRACE(fmt::format("SBENCH_TEST_SEED={} cut after {} operations", seed, operations));
       FormatOptions format;
-      format.metadata_bytes = 256 * kKiB;
+      format.metadata_bytes = 512 * kKiB;
       format.skip_zeroing = round % 2 == 1;
       MemoryDevice device(kPoolBytes);
       must(Pool::format(device, format));
