@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from . import facts, summary, use_cases
+from . import facts, likeness, summary, use_cases
 from .comparison import Comparison
 from .errors import ReportError
 from .figures import Figure, build_all, canvas
@@ -24,15 +24,6 @@ def _json_for_html(value: Any) -> str:
     """JSON that cannot end the script element or start a comment."""
     compact = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return compact.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:
-    """Nested objects as (path, text) rows."""
-    if isinstance(value, dict):
-        return [row for key, each in value.items() for row in _flat(f"{prefix}.{key}" if prefix else str(key), each)]
-    if isinstance(value, list):
-        return [(prefix, ", ".join(str(each) for each in value))]
-    return [(prefix, str(value))]
 
 
 def _verdicts(comparison: Comparison) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -96,7 +87,7 @@ def render(comparison: Comparison, figures: list[tuple[Figure, str]]) -> str:
                   "rows": f.rows, "svg": Markup(svg)} for f, svg in figures],
         cases=_cases(comparison), skipped=facts.skipped(comparison), failures=facts.failures(comparison),
         workloads=[(name, w["summary"], w["cache"], w["durability"], w["version"]) for name, w in body["workloads"].items()],
-        drivers=_drivers(comparison), environment=_flat("", body["environment"]), method=facts.METHOD_NOTES,
+        drivers=_drivers(comparison), environment=likeness.flat("", body["environment"]), method=facts.METHOD_NOTES,
         glossary=facts.GLOSSARY, run_id=body["run_id"], command=body["command"], seed=body["seed"],
         data_id="sbench-data", data=Markup(_embedded(comparison)))
 

@@ -19,6 +19,11 @@ def grid(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = 
     return "\n".join([head, rule, *("| " + " | ".join(escape(c) for c in row) + " |" for row in rows)])
 
 
+def details(summary: str, content: str) -> list[str]:
+    """A folded part; GitHub and GitLab unfold it on a click."""
+    return ["<details>", f"<summary>{escape(summary)}</summary>", "", content, "", "</details>", ""]
+
+
 def _comparison(comparison: Comparison, engine: str, rankings: dict[str, Ranking]) -> str:
     drivers = comparison.run.ranked_in(engine)
     rows = []

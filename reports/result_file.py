@@ -242,12 +242,14 @@ def _sample(entry: dict[str, Any]) -> Sample:
 
 
 def load(path: str | Path, allow_empty: bool = False) -> Run:
-    """The run in `path`, checked against the schema.
+    """The run in `path` (a result file, or the folder of one), checked against the schema.
 
     Raises ReportError for a file that cannot be reported and NothingToReport for a
     sound one without samples (unless `allow_empty`).
     """
     path = Path(path)
+    if (path / "result.json").exists():
+        path = path / "result.json"
     document = _read_json(path)
     _check_origin(path, document)
     check_schema(path, document)

@@ -15,7 +15,7 @@ METRICS = ("bytes_dev_written", "bytes_dev_read", "bytes_app_written", "space_by
            "page_cache_bytes_per_container", "space_bytes_per_container", "inodes_per_container")
 
 
-def _number(value: float) -> float:
+def number(value: float) -> float:
     """Nine significant digits: enough for everybody, and short."""
     return float(f"{value:.9g}")
 
@@ -27,9 +27,9 @@ def _interval(key: str, estimate: Estimate | None) -> dict[str, Any]:
     """{"median": …, "ci95": […]}, or "range" in place of "ci95" below six blocks."""
     if estimate is None:
         return {}
-    row: dict[str, Any] = {key: _number(estimate.value)}
+    row: dict[str, Any] = {key: number(estimate.value)}
     if estimate.kind != "none":
-        row[_INTERVAL_KEYS[key] + estimate.kind] = [_number(estimate.low), _number(estimate.high)]
+        row[_INTERVAL_KEYS[key] + estimate.kind] = [number(estimate.low), number(estimate.high)]
     return row
 
 
@@ -46,7 +46,7 @@ def case_rows(comparison: Comparison) -> list[dict[str, Any]]:
             row: dict[str, Any] = {"case": case.key, "driver": driver.slug, "engine": driver.engine, "metric": "real_time",
                                    "unit": "s", "n": len(values)}
             row |= _interval("median", statistics.median_estimate(values))
-            row["mad"] = _number(statistics.mad(values))
+            row["mad"] = number(statistics.mad(values))
             ranking = comparison.by_case.get(driver.engine, {}).get(case.key)
             standing = ranking.standings.get(driver.slug) if ranking else None
             if standing:
@@ -59,7 +59,7 @@ def case_rows(comparison: Comparison) -> list[dict[str, Any]]:
             for name in METRICS:
                 found = [s.metrics[name] for s in samples.values() if name in s.metrics]
                 if found:
-                    metrics[name] = _number(float(np.median(found)))
+                    metrics[name] = number(float(np.median(found)))
             row["metrics"] = metrics
             rows.append(row)
     return rows
@@ -76,8 +76,8 @@ def verdict_rows(comparison: Comparison) -> list[dict[str, Any]]:
             "sure": use_cases.confidence(verdict), "workloads": list(verdict.workloads),
             "set_aside": {slug: reason for slug, reason, _ in verdict.set_aside},
             "cases_counted": verdict.cells, "cases": len(ranking.cases),
-            "ratio_to_best": {d: _number(s.to_best.value) for d, s in ranking.standings.items() if s.to_best},
-            "bytes_dev_written": {d: _number(v) for d, v in use_cases.device_bytes(comparison, ranking).items()},
+            "ratio_to_best": {d: number(s.to_best.value) for d, s in ranking.standings.items() if s.to_best},
+            "bytes_dev_written": {d: number(v) for d, v in use_cases.device_bytes(comparison, ranking).items()},
         })
     return rows
 
@@ -90,7 +90,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "schema": "sbench.summary", "schema_version": "1.0", "run_id": body["run_id"], "seed": body["seed"],
         "profile": body["profile"], "blocks_done": body["blocks_done"], "blocks_planned": body["blocks_planned"],
         "complete": body["complete"], "inference": comparison.inference, "control": comparison.run.control,
-        "noise_floor": None if floor is None else _number(floor), "use_cases": verdict_rows(comparison),
+        "noise_floor": None if floor is None else number(floor), "use_cases": verdict_rows(comparison),
         "summary": case_rows(comparison), "skips": body["skips"], "failures": body["failures"],
         "warnings": [{"what": w.what, "remedy": w.remedy} for w in facts.warnings(comparison)],
     }

@@ -201,7 +201,9 @@ def make(drivers: tuple[str, ...] = ("native", "overlay2", "overlay2.backing-xfs
             "control": {"driver": "native", "paired": True},
             "suite": {"name": "default", "version": 1, "hash": "sha256:0"},
             "device": {"kind": "loop", "path": "/dev/loop-synthetic", "size_bytes": 8 * 1024**3, "direct_io": True},
-            "metric_defs": {"real_time": {"unit": "ms", "better": "lower", "noise": "sampled", "gate": True}},
+            "metric_defs": {"real_time": {"unit": "ms", "better": "lower", "noise": "sampled", "gate": True},
+                            "bytes_dev_written": {"unit": "B", "better": "lower", "noise": "exactish", "gate": True},
+                            "inodes": {"unit": "1", "better": "lower", "noise": "exactish", "gate": True}},
             "workloads": {name: {"version": 1, "summary": s, "cache": c, "durability": d, "params": {}}
                           for name, (s, c, d) in WORKLOADS.items() if any(e["sbench"]["workload"] == name for e in entries)},
             "drivers": [_driver(d) for d in chosen],
