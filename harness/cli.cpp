@@ -37,6 +37,8 @@ int run_cli(const std::vector<std::string>& arguments, Console& console) {
   add_doctor_command(program, context);
   add_layer_command(program, context);
   add_report_command(program, context);
+  add_compare_command(program, context);
+  add_validate_command(program, context);
   add_clean_command(program, context);
   try {
     refuse_unknown_command(program, arguments);

@@ -29,6 +29,8 @@ void add_list_command(CLI::App& program, CommandContext& context);
 void add_doctor_command(CLI::App& program, CommandContext& context);
 void add_layer_command(CLI::App& program, CommandContext& context);
 void add_report_command(CLI::App& program, CommandContext& context);
+void add_compare_command(CLI::App& program, CommandContext& context);
+void add_validate_command(CLI::App& program, CommandContext& context);
 void add_clean_command(CLI::App& program, CommandContext& context);
 
 }  // namespace sbench

@@ -29,14 +29,15 @@ std::string find_python() {
 
 }  // namespace
 
-Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments) {
+Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments, TextTarget target) {
   const std::string python = find_python();
   if (python.empty()) {
     return plain_error(ENOENT, "cannot draw reports: no python3 with numpy; install python3-numpy and "
                                "python3-matplotlib, or name an interpreter in SBENCH_PYTHON");
   }
   std::vector<std::string> argv = {"env", "PYTHONPATH=" + package_parent().string(), "PYTHONDONTWRITEBYTECODE=1",
-                                   python, "-m", "reports"};
+                                   "COLUMNS=" + std::to_string(target.columns),
+                                   target.is_terminal ? "SBENCH_TERMINAL=1" : "SBENCH_TERMINAL=", python, "-m", "reports"};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   return run_program(argv);
 }

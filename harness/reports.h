@@ -8,8 +8,14 @@
 
 namespace sbench {
 
+/// Where text will be shown: Python writes into a pipe and cannot see it.
+struct TextTarget {
+  int columns = 80;
+  bool is_terminal = false;
+};
+
 /// Runs `python3 -m reports ARGUMENTS` with the interpreter that has numpy.
-/// ENOENT with the remedy when there is none.
-[[nodiscard]] Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments);
+/// ENOENT with the remedy when there is no such interpreter.
+[[nodiscard]] Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments, TextTarget target = {});
 
 }  // namespace sbench

@@ -97,15 +97,6 @@ def metric_median(samples: Iterable[Sample], name: str) -> float | None:
     return float(np.median(values)) if values else None
 
 
-def equal_by_workload(cases: Iterable[CaseId]) -> dict[CaseId, float]:
-    """Weights that give each workload the same say, shared out evenly over its cases."""
-    cases = list(cases)
-    counts: dict[str, int] = {}
-    for case in cases:
-        counts[case.workload] = counts.get(case.workload, 0) + 1
-    return {case: 1 / counts[case.workload] for case in cases}
-
-
 def _log_means(run: Run, driver: str, cases: Iterable[CaseId], weights: Mapping[CaseId, float]) -> dict[int, float]:
     """Block → weighted mean of log seconds, for blocks in which all `cases` were finished."""
     cells = [(usable(run.blocks(case, driver)), weights[case]) for case in cases]

@@ -10,6 +10,7 @@ from .comparison import Comparison
 from .statistics import INFERENCE_BLOCKS_MIN
 
 NOISE_WARNING = 0.10
+PRESSURE_WARNING = 20
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,20 @@ def noise_words(comparison: Comparison) -> str:
     if floor is None:
         return "unknown (needs 3 blocks)"
     return f"{text.percent(floor)}: smaller differences are not visible in this run"
+
+
+def headline(comparison: Comparison) -> list[str]:
+    """The few words that say which machine, when, and how often: for the top of a page."""
+    run = comparison.run
+    identity, version = run.body["environment"]["identity"], run.body["environment"]["version"]
+    device = run.body["device"]
+    model = (identity.get("device") or {}).get("model", "")
+    memory = f", {identity['ram_gib']} GiB" if "ram_gib" in identity else ""
+    return [f"{version.get('distribution', 'unknown system')}, kernel {version.get('kernel_release', 'unknown')}",
+            f"{run.context['num_cpus']} × {identity.get('cpu_model') or 'CPU unknown'}{memory}",
+            "loop device (image file)" if device["kind"] == "loop" else f"device {model}".strip(),
+            str(run.context["date"])[:16].replace("T", " "),
+            f"suite {run.body['suite']['name']} {run.body['suite']['version']}, profile {run.body['profile']}, {blocks_words(comparison)}"]
 
 
 def header(comparison: Comparison) -> list[tuple[str, str]]:
@@ -125,6 +140,36 @@ def warnings(comparison: Comparison) -> list[Caution]:
     governor = state.get("governor", "none")
     if governor not in ("none", "performance", "unknown"):
         found.append(Caution(f"The CPU frequency governor is {governor}.", "Set it to performance for steadier times."))
+    return found
+
+
+@dataclass(frozen=True)
+class Health:
+    """One thing the machine did well or badly during the run; `good` colours its badge."""
+
+    name: str
+    words: str
+    good: bool
+
+
+def health(comparison: Comparison) -> list[Health]:
+    """Badges for the header: control's noise, cold caches, quiet device, pressure and steal where the result has them."""
+    flags, samples = _flag_counts(comparison), sum(len(blocks) for blocks in comparison.run.samples.values())
+    floor = comparison.noise_floor
+    found = []
+    if floor is not None:
+        found.append(Health("noise floor", text.percent(floor), floor <= NOISE_WARNING))
+    cold = flags.get("cache_cold_verified", 0) + flags.get("cache_not_cold", 0)
+    if cold:
+        found.append(Health("cold caches verified", f"{flags.get('cache_cold_verified', 0)} of {cold}", not flags.get("cache_not_cold")))
+    late = flags.get("quiesce_timeout", 0)
+    found.append(Health("device quiet after each sample", f"{samples - late} of {samples}", late == 0))
+    state = comparison.run.body["environment"]["state"]
+    cpu = (state.get("pressure_avg10") or {}).get("cpu")
+    if isinstance(cpu, (int, float)):
+        found.append(Health("CPU pressure at the start", f"{cpu:.0f} %", cpu < PRESSURE_WARNING))
+    failed = len(comparison.run.body["failures"])
+    found.append(Health("failed samples", str(failed), failed == 0))
     return found
 
 

@@ -66,6 +66,11 @@ class Histogram:
                 total.max = each["max"] if total.max is None else max(total.max, each["max"])
         return total
 
+    @staticmethod
+    def middle(index: int) -> float:
+        """The value that stands for bucket `index`."""
+        return lower_edge(index) + (width(index) - 1) / 2
+
     @property
     def mean(self) -> float | None:
         """Exact mean in ns: sum and count are kept beside the buckets."""
@@ -79,6 +84,6 @@ class Histogram:
         for index in sorted(self.counts):
             seen += self.counts[index]
             if seen >= rank:
-                middle = lower_edge(index) + (width(index) - 1) / 2
+                middle = self.middle(index)
                 return float(min(max(middle, self.min or 0), self.max if self.max is not None else middle))
         return float(self.max) if self.max is not None else None

@@ -12,8 +12,9 @@ from typing import Any
 from . import facts, likeness, summary, use_cases
 from .comparison import Comparison
 from .errors import ReportError
-from .figures import Figure, build_all, canvas
+from .figures import Figure, canvas
 from .figures.heat_map import cell_text
+from .report_content import Report
 
 EMBEDDED_BYTES_MAX = 1_000_000
 _HERE = Path(__file__).parent
@@ -26,9 +27,10 @@ def _json_for_html(value: Any) -> str:
     return compact.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _verdicts(comparison: Comparison) -> list[tuple[str, list[dict[str, Any]]]]:
+def _verdicts(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
+    comparison = report.comparison
     by_engine: dict[str, list[dict[str, Any]]] = {}
-    for verdict in use_cases.verdicts(comparison):
+    for verdict in report.verdicts:
         ranking = verdict.ranking
         second = ranking.runner_up
         cells = f"{verdict.cells} of {len(ranking.cases)} cases" if verdict.cells != len(ranking.cases) else f"{verdict.cells} case{'s' if verdict.cells != 1 else ''}"
@@ -37,7 +39,7 @@ def _verdicts(comparison: Comparison) -> list[tuple[str, list[dict[str, Any]]]]:
             "best": comparison.run.label(ranking.best) if ranking.best else "",
             "ties": [comparison.run.label(d) for d in ranking.ties],
             "next": comparison.run.label(second.driver) if second else "", "margin": use_cases.margin(verdict),
-            "sure": use_cases.confidence(verdict), "cells": cells, "workloads": verdict.workloads,
+            "sure": use_cases.confidence(verdict), "cells": cells, "weights": use_cases.weight_words(verdict),
             "set_aside": use_cases.set_aside_words(comparison, verdict),
             "costs": use_cases.price(comparison, verdict, ranking.best) if ranking.best else [],
         })
@@ -58,41 +60,54 @@ def _drivers(comparison: Comparison) -> list[tuple[str, ...]]:
              "; ".join(f"{k}: {v}" for k, v in d.status)) for d in comparison.run.drivers.values()]
 
 
-def _embedded(comparison: Comparison) -> str:
-    """The whole result file where it is small, else the summary."""
-    whole = _json_for_html(comparison.run.document)
-    return whole if len(whole) <= EMBEDDED_BYTES_MAX else _json_for_html(summary.document(comparison))
+def _embedded(report: Report) -> str:
+    """The whole result file (a list of them for several runs) where that is small, else the summary of each."""
+    documents = [member.run.document for member in report.run_set.members]
+    whole = _json_for_html(documents if len(documents) > 1 else documents[0])
+    if len(whole) <= EMBEDDED_BYTES_MAX:
+        return whole
+    short = [summary.document(m.comparison, use_cases.verdicts(m.comparison, report.use_cases)) for m in report.run_set.members]
+    return _json_for_html(short if len(short) > 1 else short[0])
 
 
-def render(comparison: Comparison, figures: list[tuple[Figure, str]]) -> str:
-    """The page; `figures` pairs each figure with its inline SVG ("" for a table only)."""
+def _environment() -> Any:
+    """Jinja2, set up; raises ReportError where it is missing."""
     try:
         import jinja2
         from markupsafe import Markup, escape
     except ImportError:
-        raise ReportError("cannot write HTML: python3-jinja2 is missing; install it, or use report-markdown") from None
+        raise ReportError("cannot write HTML: python3-jinja2 is missing; install it, or use --format markdown") from None
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(str(_HERE)), autoescape=True, trim_blocks=True,
+                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["breakable"] = lambda words: Markup(re.sub(r"([/:])", r"\1<wbr>", str(escape(words))))
+    return environment
+
+
+def render(report: Report, figures: list[tuple[Figure, str]]) -> str:
+    """The page; `figures` pairs each figure with its inline SVG ("" for a table only)."""
+    template = _environment().get_template("report.html.j2")
+    from markupsafe import Markup
+
+    comparison = report.comparison
     run = comparison.run
     body = run.body
     light, dark = canvas.theme_css(run)
     css = (_HERE / "style.css").read_text(encoding="utf-8").replace("LIGHT_COLOURS", light).replace("DARK_COLOURS", dark)
-    loader = jinja2.FileSystemLoader(str(_HERE))
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True,
-                                     undefined=jinja2.StrictUndefined)
-    environment.filters["breakable"] = lambda words: Markup(re.sub(r"([/:])", r"\1<wbr>", str(escape(words))))
-    return environment.get_template("report.html.j2").render(
+    return template.render(
         css=Markup(css), host=run.context["host_name"], device_kind=body["device"]["kind"], engines=run.engines,
         inference=comparison.inference, blocks=facts.blocks_words(comparison), complete=body["complete"],
-        header=facts.header(comparison), verdicts=_verdicts(comparison), warnings=facts.warnings(comparison),
+        headline=facts.headline(comparison), header=facts.header(comparison), verdicts=_verdicts(report), warnings=facts.warnings(comparison),
+        health=facts.health(comparison), runs=report.runs_shown,
         figures=[{"slug": f.slug, "title": f.title, "lead": f.lead, "legend": f.legend, "notes": f.notes, "columns": f.columns,
-                  "rows": f.rows, "svg": Markup(svg)} for f, svg in figures],
+                  "rows": f.rows, "prose": f.prose, "svg": Markup(svg)} for f, svg in figures],
         cases=_cases(comparison), skipped=facts.skipped(comparison), failures=facts.failures(comparison),
         workloads=[(name, w["summary"], w["cache"], w["durability"], w["version"]) for name, w in body["workloads"].items()],
         drivers=_drivers(comparison), environment=likeness.flat("", body["environment"]), method=facts.METHOD_NOTES,
         glossary=facts.GLOSSARY, run_id=body["run_id"], command=body["command"], seed=body["seed"],
-        data_id="sbench-data", data=Markup(_embedded(comparison)))
+        data_id="sbench-data", data=Markup(_embedded(report)))
 
 
-def _write(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
     """Replaces `path` in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -106,20 +121,33 @@ def _write(path: Path, content: bytes) -> None:
         raise
 
 
-def write(comparison: Comparison, output: Path, figures_folder: Path | None) -> str:
+def write_figure(report: Report, name: str, path: Path) -> None:
+    """One figure, as .svg or .png. Raises ReportError where it cannot be drawn."""
+    figure = report.figure(name)
+    if not figure.draw:
+        raise ReportError(f"{name} is a table; it has no picture")
+    if not canvas.available():
+        raise ReportError("cannot draw figures: python3-matplotlib is missing; install it")
+    picture = figure.draw()
+    canvas.settle(picture)
+    replace(path, canvas.png_file(picture) if path.suffix == ".png" else canvas.svg_file(picture).encode("utf-8"))
+    canvas.close(picture)
+
+
+def write(report: Report, output: Path, figures_folder: Path | None) -> str:
     """Writes the page and, with a folder, each figure as SVG and PNG. Returns a notice for stderr or ""."""
     drawing = canvas.available()
     drawn: list[tuple[Figure, str]] = []
-    for figure in build_all(comparison):
+    for figure in report.figures:
         svg = ""
         if drawing and figure.draw:
             picture = figure.draw()
             canvas.settle(picture)
-            svg = canvas.inline_svg(picture, figure.slug, figure.title, figure.alt, comparison.run)
+            svg = canvas.inline_svg(picture, figure.slug, figure.title, figure.alt, report.comparison.run)
             if figures_folder:
-                _write(figures_folder / f"{figure.slug}.svg", canvas.svg_file(picture).encode())
-                _write(figures_folder / f"{figure.slug}.png", canvas.png_file(picture))
+                replace(figures_folder / f"{figure.slug}.svg", canvas.svg_file(picture).encode("utf-8"))
+                replace(figures_folder / f"{figure.slug}.png", canvas.png_file(picture))
             canvas.close(picture)
         drawn.append((figure, svg))
-    _write(output, render(comparison, drawn).encode("utf-8"))
+    replace(output, render(report, drawn).encode("utf-8"))
     return "" if drawing else _NO_FIGURES

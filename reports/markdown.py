@@ -6,10 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from . import facts, text, use_cases
 from .comparison import Comparison, Ranking
-from .figures import build_all
 from .figures.heat_map import cell_text
+from .report_content import Report
 from .table import cell
 from .text import markdown as escape
+
+
+BYTES_MAX = 1_000_000  # GitHub drops a step summary above 1 MiB
+_REMARK_BYTES = 2000
 
 
 def grid(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = True) -> str:
@@ -57,9 +61,10 @@ def render_table(comparison: Comparison) -> str:
     return "\n".join(parts + _remarks(comparison)).rstrip() + "\n"
 
 
-def _verdicts(comparison: Comparison) -> list[str]:
+def _verdicts(report: Report) -> list[str]:
+    comparison = report.comparison
     rows = []
-    for verdict in use_cases.verdicts(comparison):
+    for verdict in report.verdicts:
         ranking = verdict.ranking
         best = comparison.run.label(ranking.best) if ranking.best else "–"
         ties = ", ".join(comparison.run.label(d) for d in ranking.ties) or "–"
@@ -67,23 +72,43 @@ def _verdicts(comparison: Comparison) -> list[str]:
         runner = f"{comparison.run.label(second.driver)} {use_cases.margin(verdict)}" if second else "–"
         costs = "; ".join(use_cases.price(comparison, verdict, ranking.best)) if ranking.best else ""
         rows.append((verdict.use_case.title, verdict.engine, best, ties, runner, use_cases.confidence(verdict), costs,
-                     "; ".join(use_cases.set_aside_words(comparison, verdict)) or "–", ", ".join(verdict.workloads)))
-    return ["## Verdict", "", grid(("use", "engines", "fastest", "tied with it", "next", "how sure", "what it costs", "set aside", "from"), rows, numbers=False), ""]
+                     "; ".join(use_cases.set_aside_words(comparison, verdict)) or "–", use_cases.weight_words(verdict) or "–"))
+    return ["## Verdict", "", grid(("use", "engines", "fastest", "tied with it", "next", "how sure", "what it costs", "set aside", "weights"),
+                                   rows, numbers=False), ""]
 
 
-def render_report(comparison: Comparison) -> str:
-    """The whole report: header, verdict, every figure's table, every case, remarks, method, glossary."""
-    parts = ["# Storage drivers compared", "", grid(("what", "value"), facts.header(comparison), numbers=False), "", *_verdicts(comparison)]
-    for figure in build_all(comparison):
-        parts += [f"## {escape(figure.title)}", "", escape(figure.lead), "", escape(figure.alt) + ".", "",
-                  grid(figure.columns, figure.rows), ""]
-        parts += [f"- {escape(note)}" for note in figure.notes] + ([""] if figure.notes else [])
+def _folded(report: Report) -> list[tuple[str, str]]:
+    """(title, content) of the folded parts, in the report's order."""
+    comparison = report.comparison
+    parts = []
+    for figure in report.figures:
+        notes = "".join(f"\n- {escape(note)}" for note in figure.notes)
+        parts.append((figure.title, "\n".join([escape(figure.lead), "", escape(figure.alt) + ("" if figure.alt.endswith(".") else "."), notes, "",
+                                               grid(figure.columns, figure.rows, numbers=not figure.prose)])))
     for engine, rankings in comparison.by_case.items():
         drivers = comparison.run.ranked_in(engine)
         rows = [(key, *(cell_text(r.standings[d], r.best) for d in drivers)) for key, r in rankings.items()]
-        parts += [f"## Every case, time relative to the best ({engine} engines)", "",
-                  grid(("case", *(comparison.run.label(d) for d in drivers)), rows), ""]
-    parts += _remarks(comparison)
-    parts += ["## Method", "", *(f"- {escape(note)}" for note in facts.METHOD_NOTES), "",
-              "## Glossary", "", *(f"- **{escape(word)}**: {escape(meaning)}" for word, meaning in facts.GLOSSARY)]
-    return "\n".join(parts).rstrip() + "\n"
+        parts.append((f"Every case, time relative to the best ({engine} engines)",
+                      grid(("case", *(comparison.run.label(d) for d in drivers)), rows)))
+    parts.append(("Method", "\n".join(f"- {escape(note)}" for note in facts.METHOD_NOTES)))
+    parts.append(("Glossary", "\n".join(f"- **{escape(word)}**: {escape(meaning)}" for word, meaning in facts.GLOSSARY)))
+    return parts
+
+
+def render_report(report: Report, bytes_max: int = BYTES_MAX) -> str:
+    """The whole report: what must be seen first, everything else folded. Parts that would pass `bytes_max` are left out, and named."""
+    comparison = report.comparison
+    head = ["# Storage drivers compared", "", *_verdicts(report), *_remarks(comparison)]
+    if report.runs_shown:
+        head += ["## Runs", "", grid(("run", "date", "engines", "blocks", "command"), report.runs_shown, numbers=False), ""]
+    head += details("Where and how", grid(("what", "value"), facts.header(comparison), numbers=False))
+    text_so_far, left_out = "\n".join(head), []
+    for title, content in _folded(report):
+        part = "\n".join(details(title, content))
+        if len((text_so_far + part).encode("utf-8")) > bytes_max - _REMARK_BYTES:
+            left_out.append(title)
+        else:
+            text_so_far += "\n" + part
+    if left_out:
+        text_so_far += f"\nLeft out for its size, see the HTML report: {escape('; '.join(left_out))[:_REMARK_BYTES // 2]}.\n"
+    return text_so_far.rstrip() + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,15 +66,15 @@ def case_rows(comparison: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
-def verdict_rows(comparison: Comparison) -> list[dict[str, Any]]:
+def verdict_rows(comparison: Comparison, verdicts: Sequence[use_cases.Verdict]) -> list[dict[str, Any]]:
     """One row per use case and engine class."""
     rows = []
-    for verdict in use_cases.verdicts(comparison):
+    for verdict in verdicts:
         ranking = verdict.ranking
         rows.append({
             "use_case": verdict.use_case.key, "engine": verdict.engine, "best": ranking.best, "ties": ranking.ties,
             "runner_up": ranking.runner_up.driver if ranking.runner_up else None,
-            "sure": use_cases.confidence(verdict), "workloads": list(verdict.workloads),
+            "sure": use_cases.confidence(verdict), "weights": {w: number(share) for w, share in verdict.shares.items()},
             "set_aside": {slug: reason for slug, reason, _ in verdict.set_aside},
             "cases_counted": verdict.cells, "cases": len(ranking.cases),
             "ratio_to_best": {d: number(s.to_best.value) for d, s in ranking.standings.items() if s.to_best},
@@ -82,7 +83,7 @@ def verdict_rows(comparison: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
-def document(comparison: Comparison) -> dict[str, Any]:
+def document(comparison: Comparison, verdicts: Sequence[use_cases.Verdict]) -> dict[str, Any]:
     """The whole summary."""
     body = comparison.run.body
     floor = comparison.noise_floor
@@ -90,12 +91,12 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "schema": "sbench.summary", "schema_version": "1.0", "run_id": body["run_id"], "seed": body["seed"],
         "profile": body["profile"], "blocks_done": body["blocks_done"], "blocks_planned": body["blocks_planned"],
         "complete": body["complete"], "inference": comparison.inference, "control": comparison.run.control,
-        "noise_floor": None if floor is None else number(floor), "use_cases": verdict_rows(comparison),
+        "noise_floor": None if floor is None else number(floor), "use_cases": verdict_rows(comparison, verdicts),
         "summary": case_rows(comparison), "skips": body["skips"], "failures": body["failures"],
         "warnings": [{"what": w.what, "remedy": w.remedy} for w in facts.warnings(comparison)],
     }
 
 
-def render(comparison: Comparison) -> str:
+def render(comparison: Comparison, verdicts: Sequence[use_cases.Verdict]) -> str:
     """The summary as JSON text."""
-    return json.dumps(document(comparison), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(document(comparison, verdicts), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

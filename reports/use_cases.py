@@ -1,35 +1,76 @@
-"""What people choose a driver for, and which workloads speak for it.
+"""What people choose a driver for, and which workloads speak for it: read from use_cases.ini.
 
-Within a use case each workload has the same weight, shared out evenly over its
-cases; the outputs print the workloads beside the verdict, so no weight is hidden.
+Weights stand in that file and beside every verdict, so that none is hidden.
 """
 
 from __future__ import annotations
 
+import configparser
+import fnmatch
 import re
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from . import text
-from .comparison import Comparison, Ranking, adjust, equal_by_workload, metric_median, paired_ratio, rank
+from .comparison import Comparison, Ranking, adjust, metric_median, paired_ratio, rank
+from .errors import UsageError
 from .result_file import CaseId, Driver
 from .statistics import Estimate
 
-BIG_FILE_BYTES = 16 * 2**20
+DEFAULT_PATH = Path(__file__).with_name("use_cases.ini")
+_CONDITION = re.compile(r"^([a-z_]+)(>=|<=|=)(.+)$")
+_KEYS = {"title", "question", "cases", "per_container", "prepare_timed"}
+
+
+@dataclass(frozen=True)
+class Selector:
+    """One line of `cases`: a weight, a workload (with `*`), and conditions (parameter, operator, value)."""
+
+    weight: float
+    workload: str
+    conditions: tuple[tuple[str, str, str], ...]
+
+    def fits(self, case: CaseId) -> bool:
+        """Whether the line speaks of `case`; a case without the parameter does not fit."""
+        return fnmatch.fnmatchcase(case.workload, self.workload) and all(self._holds(case, *c) for c in self.conditions)
+
+    @staticmethod
+    def _holds(case: CaseId, name: str, operator: str, value: str) -> bool:
+        own, size, bound = case.param(name), case.size(name), text.parse_size(value)
+        if own is None:
+            return False
+        if operator == "=":
+            return own.lower() == value.lower() or (size is not None and size == bound)
+        if size is None or bound is None:
+            return False
+        return size >= bound if operator == ">=" else size <= bound
+
+    def words(self) -> str:
+        """'copy_up.first_write size>=16M'."""
+        return " ".join([self.workload, *(f"{name}{operator}{value}" for name, operator, value in self.conditions)])
 
 
 @dataclass(frozen=True)
 class UseCase:
-    """`selects` says which cases speak for it; `costs` which per-container metrics its price list shows."""
+    """`per_container`: the price list shows memory and space of one container; `prepare_timed`: see use_cases.ini."""
 
     key: str
     title: str
     question: str
-    selects: Callable[[CaseId], bool]
+    selectors: tuple[Selector, ...]
     per_container: bool = False
     prepare_timed: bool = True
+
+    def weights(self, cases: Iterable[CaseId]) -> dict[CaseId, float]:
+        """The cases that speak for it, with their weights."""
+        chosen = [(case, selector) for case in cases if (selector := next((s for s in self.selectors if s.fits(case)), None))]
+        counts: dict[tuple[Selector, str], int] = {}
+        for case, selector in chosen:
+            counts[selector, case.workload] = counts.get((selector, case.workload), 0) + 1
+        return {case: selector.weight / counts[selector, case.workload] for case, selector in chosen}
 
     def disqualifies(self, driver: Driver) -> str:
         """Why `driver` is no candidate here although it may be fast; "" when it is one."""
@@ -40,33 +81,39 @@ class UseCase:
         return ""
 
 
-_START = re.compile(r"^cache_reuse\..*(container|start|storm|densit|population|scal)")
+def _selector(line: str, place: str) -> Selector:
+    words = line.split()
+    try:
+        weight = float(words[0])
+        conditions = tuple(_CONDITION.match(word).groups() for word in words[2:])
+        if not weight > 0 or not re.fullmatch(r"[a-z0-9_.*]+", words[1]):
+            raise ValueError(line)
+    except (ValueError, IndexError, AttributeError):
+        raise UsageError(f"{place}: '{text.plain(line)}' is not WEIGHT WORKLOAD [PARAM=VALUE …] with a weight above 0") from None
+    return Selector(weight, words[1], conditions)
 
 
-def _builds(case: CaseId) -> bool:
-    if case.workload.startswith("cache_reuse."):
-        return not _START.match(case.workload)
-    return case.workload in ("layer_build.pull", "layer_build.build", "layer_build.diff", "layer_build.remove")
-
-
-def _big_files(case: CaseId) -> bool:
-    return case.workload == "copy_up.first_write" and (case.size("size") or 0) >= BIG_FILE_BYTES
-
-
-def _small_files(case: CaseId) -> bool:
-    return case.workload in ("copy_up.chown_tree", "copy_up.rename_dir", "copy_up.tree_append")
-
-
-def _starts(case: CaseId) -> bool:
-    return bool(_START.match(case.workload))
-
-
-USE_CASES = (
-    UseCase("ci-builder", "CI builder", "pull, build, push and delete images", _builds),
-    UseCase("big-files", "First writes to big files", "a database or log file that came with the image", _big_files, prepare_timed=False),
-    UseCase("small-files", "Many small files, metadata", "chown -R, mv and appends over a tree", _small_files, prepare_timed=False),
-    UseCase("start-storm", "Start storm, density", "many containers of one image", _starts, per_container=True),
-)
+def load(path: Path = DEFAULT_PATH) -> tuple[UseCase, ...]:
+    """The use cases of a file, in its order. Raises UsageError naming the section that is wrong."""
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=(";", "#"))
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"))
+        found = []
+        for key in parser.sections():
+            section, place = parser[key], f"{path} [{text.plain(key)}]"
+            unknown = sorted(set(section) - _KEYS)
+            if unknown or not section.get("title") or not section.get("cases", "").strip():
+                raise UsageError(f"{place}: {'unknown key ' + text.plain(unknown[0]) if unknown else 'needs a title and cases'}")
+            selectors = tuple(_selector(line, place) for line in section["cases"].strip().splitlines() if line.strip())
+            found.append(UseCase(key, section["title"], section.get("question", ""), selectors,
+                                 section.getboolean("per_container", False), section.getboolean("prepare_timed", True)))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (configparser.Error, UnicodeDecodeError, ValueError) as error:
+        raise UsageError(f"{path} is no use-case file: {text.plain(str(error))[:160]}") from None
+    if not found:
+        raise UsageError(f"{path} has no use case; see {DEFAULT_PATH}")
+    return tuple(found)
 
 
 @dataclass
@@ -76,8 +123,13 @@ class Verdict:
     use_case: UseCase
     engine: str
     ranking: Ranking
-    workloads: tuple[str, ...]
+    shares: dict[str, float]  # workload → its share of the weight, over the cases that count
     set_aside: tuple[tuple[str, str, Estimate | None], ...] = ()  # slug, reason, its time over the best's
+
+    @property
+    def workloads(self) -> tuple[str, ...]:
+        """Those that count."""
+        return tuple(self.shares)
 
     @property
     def cells(self) -> int:
@@ -87,20 +139,29 @@ class Verdict:
 
 def _verdict(comparison: Comparison, use_case: UseCase, engine: str) -> Verdict:
     run = comparison.run
-    cases = tuple(c for c in comparison.cases if use_case.selects(c))
-    weights = equal_by_workload(cases)
+    weights = use_case.weights(comparison.cases)
     reasons = {d: use_case.disqualifies(run.drivers[d]) for d in run.ranked_in(engine)}
-    ranking = rank(run, cases, engine, weights, [d for d, reason in reasons.items() if not reason])
-    aside = tuple((d, reason, paired_ratio(run, cases, d, ranking.best, weights) if ranking.best else None)
+    ranking = rank(run, tuple(weights), engine, weights, [d for d, reason in reasons.items() if not reason])
+    aside = tuple((d, reason, paired_ratio(run, weights, d, ranking.best, weights) if ranking.best else None)
                   for d, reason in reasons.items() if reason)
-    return Verdict(use_case, engine, ranking, tuple(dict.fromkeys(c.workload for c in cases)), aside)
+    shares: dict[str, float] = {}
+    for case in ranking.common:
+        shares[case.workload] = shares.get(case.workload, 0.0) + weights[case]
+    total = sum(shares.values())
+    return Verdict(use_case, engine, ranking, {workload: share / total for workload, share in shares.items()}, aside)
 
 
-def verdicts(comparison: Comparison) -> list[Verdict]:
-    """All use cases, engine class by engine class; those without a case here have an empty ranking."""
-    found = [_verdict(comparison, use_case, engine) for engine in comparison.run.engines for use_case in USE_CASES]
+def verdicts(comparison: Comparison, chosen: Sequence[UseCase] | None = None) -> list[Verdict]:
+    """All use cases (or those `chosen`), engine class by engine class; those without a case here have an empty ranking."""
+    chosen = load() if chosen is None else chosen
+    found = [_verdict(comparison, use_case, engine) for engine in comparison.run.engines for use_case in chosen]
     adjust(verdict.ranking for verdict in found)
     return found
+
+
+def weight_words(verdict: Verdict) -> str:
+    """'layer_build.pull 17 %, …': the share of each workload that counted."""
+    return ", ".join(f"{workload} {100 * share:.0f} %" for workload, share in verdict.shares.items())
 
 
 def set_aside_words(comparison: Comparison, verdict: Verdict) -> list[str]:

@@ -124,9 +124,9 @@ Result<std::unique_ptr<Device>> open_device(const RunFlags& flags, Console& cons
 int draw_reports(const RunFlags& flags, const Recorder& recorder, const std::filesystem::path& directory,
                  Console& console) {
   const std::string result = recorder.result_path().string();
-  const auto html = run_reports({"html", result, "-o", (directory / "report.html").string(), "--figures",
+  const auto html = run_reports({"report", result, "-o", (directory / "report.html").string(), "--figures",
                                  (directory / "figures").string()});
-  const auto markdown = run_reports({"report-markdown", result});
+  const auto markdown = run_reports({"report", result, "--format", "markdown"});
   std::vector<std::string> table_arguments = {flags.format, result};
   if (flags.format == "table") {
     table_arguments.insert(table_arguments.end(), {"--width", std::to_string(console.columns), "--color",

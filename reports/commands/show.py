@@ -35,16 +35,11 @@ def _markdown(arguments: argparse.Namespace) -> int:
     return _write(markdown.render_table(_comparison(arguments)))
 
 
-def _report_markdown(arguments: argparse.Namespace) -> int:
-    from .. import markdown
-
-    return _write(markdown.render_report(_comparison(arguments)))
-
-
 def _json(arguments: argparse.Namespace) -> int:
-    from .. import summary
+    from .. import summary, use_cases
 
-    return _write(summary.render(_comparison(arguments)))
+    comparison = _comparison(arguments)
+    return _write(summary.render(comparison, use_cases.verdicts(comparison)))
 
 
 def _validate(arguments: argparse.Namespace) -> int:
@@ -58,10 +53,9 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def add(commands: Any) -> None:
-    """table, markdown, report-markdown, json, validate."""
+    """table, markdown, json, validate."""
     for name, summary, run in (("table", "comparison table for a terminal", _table), ("markdown", "comparison table as Markdown", _markdown),
-                               ("json", "summary per case and driver, and verdicts, as JSON", _json),
-                               ("report-markdown", "the whole report as Markdown", _report_markdown)):
+                               ("json", "summary per case and driver, and verdicts, as JSON", _json)):
         parser = add_one(commands, name, summary, run)
         parser.add_argument("result", metavar="RESULT", help="result.json of sbench run, or its folder")
         if name == "table":

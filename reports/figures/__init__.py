@@ -1,4 +1,5 @@
-"""One module per figure. Each offers `build(comparison) -> Figure | None`; None when the run has no data for it.
+"""One module per figure. Each offers `build(comparison) -> Figure | None` (or a list); None when the run has no data for it.
+Those of several runs take a RunSet instead.
 
 A Figure carries its data as a table too: tables are what remains without matplotlib,
 and what a screen reader gets.
@@ -6,11 +7,14 @@ and what a screen reader gets.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..comparison import Comparison
+from ..run_set import RunSet
+from ..use_cases import UseCase
 
 
 @dataclass(frozen=True)
@@ -26,17 +30,26 @@ class Figure:
     draw: Callable[[], Any] | None
     notes: tuple[str, ...] = field(default=())
     legend: str = ""  # how to read the picture; not shown where there is only the table
+    prose: bool = False  # the table's cells are words, not numbers
 
 
-def build_all(comparison: Comparison) -> list[Figure]:
-    """All figures the run has data for, in report order."""
-    from . import (build_phases, first_write, harness_overhead, heat_map, layer_depth, page_cache,
-                   space_per_container, start_time, triggers, write_amplification)
+# In the order of METHOD e.2.
+_OF_ONE_RUN = ("heat_map", "forest", "latency", "first_write", "cost_panel", "write_amplification", "triggers",
+               "space_per_container", "page_cache", "start_time", "scaling", "layer_depth", "build_phases", "stability", "harness_overhead")
 
-    modules = (heat_map, first_write, write_amplification, triggers, space_per_container, start_time, page_cache,
-               build_phases, layer_depth, harness_overhead)
-    figures = []
-    for module in modules:
-        built = module.build(comparison)
-        figures.extend(built if isinstance(built, list) else [built] if built else [])
-    return figures
+
+def _listed(built: list[Figure] | Figure | None) -> list[Figure]:
+    return built if isinstance(built, list) else [built] if built else []
+
+
+def of_one_run(comparison: Comparison) -> list[Figure]:
+    """All figures a single run has data for, in report order."""
+    modules = (importlib.import_module(f".{name}", __name__) for name in _OF_ONE_RUN)
+    return [figure for module in modules for figure in _listed(module.build(comparison))]
+
+
+def of_several_runs(run_set: RunSet, use_cases: Sequence[UseCase]) -> list[Figure]:
+    """What takes all runs together: the machine's quality, and systems side by side."""
+    from . import across, quality
+
+    return _listed(quality.build(run_set)) + across.build(run_set, use_cases)

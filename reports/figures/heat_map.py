@@ -56,7 +56,8 @@ def unavailable(comparison: Comparison) -> list[tuple[str, str]]:
     return rows
 
 
-def _ink_on(rgba: tuple[float, ...]) -> str:
+def ink_on(rgba: tuple[float, ...]) -> str:
+    """Black or white, whichever is readable on `rgba`."""
     return "#000001" if 0.299 * rgba[0] + 0.587 * rgba[1] + 0.114 * rgba[2] > 0.5 else "#ffffff"
 
 
@@ -84,7 +85,7 @@ def _draw(comparison: Comparison, engine: str, rankings: dict[str, Ranking], abs
             if standing.verdict in ("best", "tie", "only"):
                 ax.add_patch(Rectangle((x + 0.055, y + 0.085), 0.89, 0.83, facecolor="none", lw=1.6, edgecolor="#ffffff",
                                        ls="-" if standing.verdict != "tie" else (0, (3, 1.5))))
-            ink = _ink_on(shade)
+            ink = ink_on(shade)
             mark = " ~" if standing.unstable else ""
             if driver == ranking.best:
                 word = "best" if standing.verdict == "best" else "only one"

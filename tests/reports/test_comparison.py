@@ -112,18 +112,39 @@ def test_result_without_control_still_ranks(tmp_path):
     assert ranking.standings["btrfs"].to_control is None
 
 
-def test_each_workload_weighs_the_same_in_a_use_case(nine):
+def test_each_workload_weighs_what_its_line_says(nine, tmp_path):
     c = comparison.Comparison(result_file.load(nine))
-    weights = comparison.equal_by_workload(c.cases)
-    for workload in {case.workload for case in c.cases}:
-        assert sum(w for case, w in weights.items() if case.workload == workload) == pytest.approx(1)
+    (tmp_path / "mine.ini").write_text("[mine]\ntitle = Mine\ncases =\n  1 layer_build.*\n  3 copy_up.first_write size>=16M depth=8\n")
+    (mine,) = use_cases.load(tmp_path / "mine.ini")
+    weights = mine.weights(c.cases)
+    per_workload = {}
+    for case, weight in weights.items():
+        per_workload[case.workload] = per_workload.get(case.workload, 0) + weight
+    assert per_workload == pytest.approx({"layer_build.build": 1, "layer_build.depth": 1, "layer_build.diff": 1, "layer_build.pull": 1,
+                                          "layer_build.remove": 1, "copy_up.first_write": 3})
+    assert {(case.param("size"), case.param("depth")) for case in weights if case.workload == "copy_up.first_write"} == {("16m", "8"), ("64m", "8")}
+    shares = use_cases.verdicts(c, (mine,))[0].shares
+    assert shares["copy_up.first_write"] == pytest.approx(3 / 8) and sum(shares.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("content, words", [
+    ("", "no use case"), ("[a]\ntitle = A\n", "needs a title and cases"), ("[a]\ntitle = A\ncases = 0 layer_build.pull", "above 0"),
+    ("[a]\ntitle = A\ncases = 1 layer_build.pull size~3", "PARAM=VALUE"), ("[a]\ntitle = A\ncolour = red\ncases = 1 x", "unknown key colour"),
+    ("nonsense", "no use-case file"), ("[a]\ntitle = A\nper_container = perhaps\ncases = 1 x", "no use-case file"),
+])
+def test_broken_use_case_files_are_usage_errors(tmp_path, content, words):
+    from reports.errors import UsageError
+
+    (tmp_path / "u.ini").write_text(content)
+    with pytest.raises(UsageError, match=words):
+        use_cases.load(tmp_path / "u.ini")
 
 
 def test_use_cases_say_what_the_synthetic_drivers_are_built_to_show(nine):
     c = comparison.Comparison(result_file.load(nine))
     by_key = {v.use_case.key: v for v in use_cases.verdicts(c)}
-    assert "overlay2.backing-xfs" in by_key["big-files"].ranking.winners
-    assert by_key["big-files"].ranking.standings["overlay2"].to_best.value > 10
+    assert "overlay2.backing-xfs" in by_key["database"].ranking.winners
+    assert by_key["database"].ranking.standings["overlay2"].to_best.value > 10
     assert "overlay2" in by_key["start-storm"].ranking.winners
     assert any("page cache per container" in line for line in use_cases.price(c, by_key["start-storm"], "overlay2"))
 
@@ -141,7 +162,7 @@ def test_driver_that_copies_at_prepare_is_set_aside_where_prepare_is_not_timed(n
 def test_driver_that_drops_syncs_is_no_candidate_for_synced_writes(tmp_path):
     document = synthetic_result.make(drivers=TWO)
     document["sbench"]["drivers"][1]["options"] = {"volatile": "on"}
-    big = next(v for v in use_cases.verdicts(compared(tmp_path, document)) if v.use_case.key == "big-files")
+    big = next(v for v in use_cases.verdicts(compared(tmp_path, document)) if v.use_case.key == "database")
     assert big.ranking.best == "btrfs" and "drops every sync" in big.set_aside[0][1]
 
 

@@ -111,8 +111,8 @@ class _Page(HTMLParser):
 @pytest.fixture(scope="module")
 def page(everything, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    done = run_reports("html", everything, "-o", folder / "report.html", "--figures", folder / "figures")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = run_reports("report", everything, "-o", folder / "report.html", "--figures", folder / "figures")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{folder / 'report.html'}\n", "")
     parsed = _Page()
     parsed.feed((folder / "report.html").read_text())
     return folder, parsed
@@ -138,15 +138,15 @@ def test_page_has_a_policy_no_script_and_unique_ids(page):
 def test_page_is_in_the_order_a_reader_wants(page):
     _, parsed = page
     assert parsed.headings == [
-        "verdict", "heat-map-kernel-h", "heat-map-userspace-h", "first-write-latency-h", "write-amplification-h", "copy-triggers-h",
+        "verdict", "heat-map-kernel-h", "heat-map-userspace-h", "forest-kernel-h", "forest-userspace-h", "first-write-latency-h", "write-amplification-h", "copy-triggers-h",
         "space-per-container-h", "start-time-h", "page-cache-h", "build-phases-h", "harness-overhead-h", "cases", "skipped",
-        "workloads", "method"]
+        "where", "workloads", "method"]
 
 
 def test_every_picture_has_a_title_a_description_and_a_table(page):
     _, parsed = page
     pictures = [a for t, a in parsed.tags if t == "svg"]
-    assert len(pictures) == 9
+    assert len(pictures) == 11
     for picture in pictures:
         assert picture["role"] == "img"
         assert all(name in parsed.ids for name in picture["aria-labelledby"].split())
@@ -168,7 +168,7 @@ def test_page_stays_within_its_size_budget(page):
 
 
 def test_small_result_is_embedded_whole(real, tmp_path):
-    run_reports("html", real, "-o", tmp_path / "r.html")
+    run_reports("report", real, "-o", tmp_path / "r.html")
     data = re.search(r'<script type="application/json" id="sbench-data">(.*?)</script>', (tmp_path / "r.html").read_text(), re.S)[1]
     assert json.loads(data) == json.loads(real.read_text())
 
@@ -179,10 +179,10 @@ def _digest(folder: Path) -> dict[str, str]:
 
 def test_same_input_same_bytes(real, tmp_path):
     for name, hash_seed in (("a", "1"), ("b", "2")):
-        done = run_program("html", real, "-o", tmp_path / name / "report.html", "--figures", tmp_path / name / "figures", PYTHONHASHSEED=hash_seed)
+        done = run_program("report", real, "-o", tmp_path / name / "report.html", "--figures", tmp_path / name / "figures", PYTHONHASHSEED=hash_seed)
         assert done.returncode == 0, done.stderr
-        for command in ("table", "markdown", "json", "report-markdown"):
-            (tmp_path / name / command).write_text(run_program(command, real, PYTHONHASHSEED=hash_seed).stdout)
+        for form in ("table", "markdown", "json", "csv"):
+            (tmp_path / name / form).write_text(run_program("report", real, "--format", form, PYTHONHASHSEED=hash_seed).stdout)
     assert _digest(tmp_path / "a") == _digest(tmp_path / "b")
     assert len(_digest(tmp_path / "a")) > 15
 
@@ -195,7 +195,7 @@ def test_golden_table_of_the_real_run(real):
 def test_without_matplotlib_the_page_has_tables_and_a_notice(real, tmp_path):
     (tmp_path / "hide" / "matplotlib").mkdir(parents=True)
     (tmp_path / "hide" / "matplotlib" / "__init__.py").write_text("raise ImportError('hidden by the test')\n")
-    done = run_program("html", real, "-o", tmp_path / "r.html", "--figures", tmp_path / "f", PYTHONPATH=f"{tmp_path / 'hide'}:{ROOT}")
+    done = run_program("report", real, "-o", tmp_path / "r.html", "--figures", tmp_path / "f", PYTHONPATH=f"{tmp_path / 'hide'}:{ROOT}")
     assert done.returncode == 0 and "python3-matplotlib" in done.stderr
     page = (tmp_path / "r.html").read_text()
     assert "<svg" not in page and "First write to a file of the image" in page and "</table>" in page
@@ -217,7 +217,7 @@ def hostile(tmp_path_factory):
 
 
 def test_system_strings_are_escaped_in_html(hostile, tmp_path):
-    done = run_reports("html", hostile, "-o", tmp_path / "r.html", "--figures", tmp_path / "f")
+    done = run_reports("report", hostile, "-o", tmp_path / "r.html", "--figures", tmp_path / "f")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "r.html").read_text()
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
@@ -227,8 +227,8 @@ def test_system_strings_are_escaped_in_html(hostile, tmp_path):
 
 
 def test_system_strings_are_escaped_in_markdown(hostile):
-    for command in ("markdown", "report-markdown"):
-        output = run_reports(command, hostile).stdout
+    for command in (("markdown", hostile), ("report", hostile, "--format", "markdown")):
+        output = run_reports(*command).stdout
         assert "<script>" not in output and "\x1b" not in output
         for line in output.splitlines():
             if line.startswith("|") and "alert" in line:
@@ -240,12 +240,23 @@ def test_system_strings_cannot_drive_the_terminal(hostile):
 
 
 def test_markdown_report_has_the_pages_content(everything):
-    output = run_reports("report-markdown", everything).stdout
-    for heading in ("## Verdict", "## First write to a file of the image", "## Bytes written to the device per byte changed",
-                    "## Space and inodes per container", "## Start time against the number of containers", "### Not run",
-                    "## Method", "## Glossary"):
+    output = run_reports("report", everything, "--format", "markdown").stdout
+    for heading in ("## Verdict", "<summary>First write to a file of the image", "<summary>Bytes written to the device per byte changed",
+                    "<summary>Space and inodes per container", "<summary>Start time against the number of containers", "### Not run",
+                    "<summary>Method", "<summary>Glossary"):
         assert heading in output
-    assert len(output) < 1024 * 1024
+    assert output.index("## Verdict") < output.index("### Not run") < output.index("<details>")
+    assert len(output.encode()) < 1024 * 1024
+
+
+def test_markdown_report_leaves_parts_out_rather_than_pass_its_cap(everything):
+    from reports import markdown, run_set, use_cases
+    from reports.report_content import Report
+
+    report = Report(run_set.load([everything]), use_cases.load())
+    whole, short = markdown.render_report(report), markdown.render_report(report, bytes_max=30_000)
+    assert len(short.encode()) <= 30_000 < len(whole.encode())
+    assert "Left out for its size" in short and "## Verdict" in short and "Every case" in short.splitlines()[-1]
 
 
 def test_cut_short_run_is_reported_and_said(tmp_path):
@@ -259,7 +270,7 @@ def test_cut_short_run_is_reported_and_said(tmp_path):
 def test_report_of_a_run_that_lacks_control_or_null_samples(tmp_path, drop):
     document = synthetic_result.make(blocks=2)
     document["benchmarks"] = [e for e in document["benchmarks"] if e["sbench"]["driver"] != drop]
-    done = run_reports("html", stored(tmp_path / "r.json", document), "-o", tmp_path / "r.html")
+    done = run_reports("report", stored(tmp_path / "r.json", document), "-o", tmp_path / "r.html")
     assert done.returncode == 0, done.stderr
 
 
@@ -267,13 +278,13 @@ def test_report_of_a_run_that_lacks_control_or_null_samples(tmp_path, drop):
 def test_report_of_a_single_workload(tmp_path, workload):
     document = synthetic_result.make(blocks=1, workloads=(workload,), drivers=ALL)
     path = stored(tmp_path / "r.json", document)
-    for command in (("table", path), ("report-markdown", path), ("json", path), ("html", path, "-o", tmp_path / "r.html")):
+    for command in (("table", path), ("report", path, "--format", "markdown"), ("json", path), ("report", path, "-o", tmp_path / "r.html")):
         done = run_reports(*command)
         assert done.returncode == 0, done.stderr
 
 
 def test_output_that_cannot_be_written_is_one_line(real):
-    done = run_reports("html", real, "-o", "/proc/none/report.html")
+    done = run_reports("report", real, "-o", "/proc/none/report.html")
     assert done.returncode == 1 and done.stderr.startswith("sbench: cannot write") and done.stderr.count("\n") == 1
 
 

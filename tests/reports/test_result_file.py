@@ -7,7 +7,7 @@ import pytest
 import synthetic_result
 from conftest import run_reports, stored
 
-COMMANDS = ("table", "markdown", "json", "html", "report-markdown", "validate")
+COMMANDS = ("table", "markdown", "json", "report", "compare", "validate")
 
 
 def refused(path, *words, code=1, command="table"):
@@ -25,8 +25,13 @@ def test_missing_file(tmp_path, command):
     refused(tmp_path / "none.json", "none.json", "No such file", command=command)
 
 
-def test_folder(tmp_path):
+def test_folder_without_a_result(tmp_path):
     refused(tmp_path, "is a folder", "result.json")
+
+
+def test_folder_of_a_run_stands_for_its_result(tmp_path, real):
+    (tmp_path / "result.json").write_bytes(real.read_bytes())
+    assert run_reports("table", tmp_path).stdout == run_reports("table", real).stdout
 
 
 def test_empty_file(tmp_path):
@@ -127,9 +132,10 @@ def _paths(value, path=()):
 
 
 def test_any_single_broken_member_is_an_error_or_harmless_never_a_traceback(tmp_path):
-    from reports import errors, markdown, result_file, table
-    from reports.comparison import Comparison
+    from reports import errors, markdown, run_set, table, use_cases
+    from reports.report_content import Report
 
+    chosen = use_cases.load()
     document = synthetic_result.make(drivers=("native", "overlay2", "btrfs"), blocks=2,
                                      workloads=("layer_build.pull", "cache_reuse.containers"))
     refusals = 0
@@ -141,9 +147,9 @@ def test_any_single_broken_member_is_an_error_or_harmless_never_a_traceback(tmp_
                 place = place[step]
             place[path[-1]] = wrong
             try:
-                comparison = Comparison(result_file.load(stored(tmp_path / "r.json", broken)))
-                table.render(comparison)
-                markdown.render_report(comparison)
+                report = Report(run_set.load([stored(tmp_path / "r.json", broken)]), chosen)
+                table.render(report.comparison)
+                markdown.render_report(report)
             except errors.ReportError as error:
                 refusals += 1
                 assert "\n" not in str(error)
