@@ -40,6 +40,7 @@ int run_cli(const std::vector<std::string>& arguments, Console& console) {
   add_compare_command(program, context);
   add_validate_command(program, context);
   add_clean_command(program, context);
+  add_completion_command(program, context);
   try {
     refuse_unknown_command(program, arguments);
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 takes them from the back

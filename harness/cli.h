@@ -32,5 +32,6 @@ void add_report_command(CLI::App& program, CommandContext& context);
 void add_compare_command(CLI::App& program, CommandContext& context);
 void add_validate_command(CLI::App& program, CommandContext& context);
 void add_clean_command(CLI::App& program, CommandContext& context);
+void add_completion_command(CLI::App& program, CommandContext& context);
 
 }  // namespace sbench

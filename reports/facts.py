@@ -38,6 +38,12 @@ def noise_words(comparison: Comparison) -> str:
     return f"{text.percent(floor)}: smaller differences are not visible in this run"
 
 
+def figure_caption(comparison: Comparison, engine: str = "") -> str:
+    """What every picture says of itself, wherever it is shown: engine class (all of the run by default), device, blocks."""
+    run = comparison.run
+    return f"{engine or ' and '.join(run.engines)} engines, {run.body['device']['kind']} device, {blocks_words(comparison)}"
+
+
 def headline(comparison: Comparison) -> list[str]:
     """The few words that say which machine, when, and how often: for the top of a page."""
     run = comparison.run

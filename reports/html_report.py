@@ -129,7 +129,7 @@ def write_figure(report: Report, name: str, path: Path) -> None:
     if not canvas.available():
         raise ReportError("cannot draw figures: python3-matplotlib is missing; install it")
     picture = figure.draw()
-    canvas.settle(picture)
+    canvas.settle(picture, facts.figure_caption(report.comparison, figure.engine))
     replace(path, canvas.png_file(picture) if path.suffix == ".png" else canvas.svg_file(picture).encode("utf-8"))
     canvas.close(picture)
 
@@ -142,7 +142,7 @@ def write(report: Report, output: Path, figures_folder: Path | None) -> str:
         svg = ""
         if drawing and figure.draw:
             picture = figure.draw()
-            canvas.settle(picture)
+            canvas.settle(picture, facts.figure_caption(report.comparison, figure.engine))
             svg = canvas.inline_svg(picture, figure.slug, figure.title, figure.alt, report.comparison.run)
             if figures_folder:
                 replace(figures_folder / f"{figure.slug}.svg", canvas.svg_file(picture).encode("utf-8"))

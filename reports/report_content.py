@@ -9,7 +9,7 @@ from functools import cached_property
 from . import use_cases
 from .comparison import Comparison
 from .errors import ReportError, UsageError
-from .figures import Figure, of_one_run, of_several_runs
+from .figures import Figure, of_nights, of_one_run, of_several_runs
 from .run_set import RunSet
 from .use_cases import UseCase, Verdict
 
@@ -20,6 +20,7 @@ class Report:
 
     run_set: RunSet
     use_cases: Sequence[UseCase]
+    history: str | None = None  # a history's name: adds the trend of the newest run's machine
 
     def __post_init__(self) -> None:
         refusals = self.run_set.likeness.refusals
@@ -37,8 +38,9 @@ class Report:
 
     @cached_property
     def figures(self) -> list[Figure]:
-        """Those of the newest run, then those of all runs together."""
-        return of_one_run(self.comparison) + of_several_runs(self.run_set, self.use_cases)
+        """Those of the newest run, the nights behind it, then all runs together."""
+        nights = of_nights(self.run_set, self.history) if self.history else []
+        return of_one_run(self.comparison) + nights + of_several_runs(self.run_set, self.use_cases)
 
     def figure(self, name: str) -> Figure:
         """One figure by its name."""

@@ -160,7 +160,9 @@ def verdicts(comparison: Comparison, chosen: Sequence[UseCase] | None = None) ->
 
 
 def weight_words(verdict: Verdict) -> str:
-    """'layer_build.pull 17 %, …': the share of each workload that counted."""
+    """'layer_build.pull 67 %, layer_build.diff 33 %'; equal shares are said once."""
+    if len(verdict.shares) > 1 and max(verdict.shares.values()) - min(verdict.shares.values()) < 1e-9:
+        return f"{', '.join(verdict.shares)}; equal weights"
     return ", ".join(f"{workload} {100 * share:.0f} %" for workload, share in verdict.shares.items())
 
 

@@ -17,7 +17,7 @@ def _report(arguments: argparse.Namespace) -> Any:
     from ..report_content import Report
 
     chosen = use_cases.load(Path(arguments.use_cases)) if arguments.use_cases else use_cases.load()
-    return Report(run_set.load(arguments.result), chosen)
+    return Report(run_set.load(arguments.result), chosen, arguments.history)
 
 
 def _default_page(results: list[str]) -> Path:
@@ -82,5 +82,6 @@ def add(commands: Any) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="default: report.html beside the result; the other formats: stdout")
     parser.add_argument("--figures", metavar="DIR", help="also write every figure there, as SVG and PNG")
     parser.add_argument("--figure", metavar="NAME", help="write this figure alone to --output (.svg or .png)")
+    parser.add_argument("--history", metavar="DB", help="add the trend over the nights of this history")
     parser.add_argument("--use-cases", metavar="FILE", help="use cases and their weights, in place of use_cases.ini")
     parser.add_argument("--cases", action="store_true", help="table: one row per case instead of per workload")

@@ -31,6 +31,7 @@ class Figure:
     notes: tuple[str, ...] = field(default=())
     legend: str = ""  # how to read the picture; not shown where there is only the table
     prose: bool = False  # the table's cells are words, not numbers
+    engine: str = ""  # the one engine class it shows; "" for all of the run
 
 
 # In the order of METHOD e.2.
@@ -53,3 +54,10 @@ def of_several_runs(run_set: RunSet, use_cases: Sequence[UseCase]) -> list[Figur
     from . import across, quality
 
     return _listed(quality.build(run_set)) + across.build(run_set, use_cases)
+
+
+def of_nights(run_set: RunSet, history: str) -> list[Figure]:
+    """The trend of the newest run's machine over the nights of a history."""
+    from . import nights
+
+    return nights.build(run_set, history)

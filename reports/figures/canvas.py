@@ -97,8 +97,10 @@ def new(width_in: float, height_in: float, rows: int = 1, columns: int = 1, **kw
     return figure, axes
 
 
-def settle(figure: Any) -> None:
-    """Computes the layout once; savefig need not do it again."""
+def settle(figure: Any, caption: str = "") -> None:
+    """Writes `caption` small above the figure and computes the layout once; savefig need not do it again."""
+    if caption and figure.get_constrained_layout():
+        figure.suptitle(caption, x=0.995, ha="right", fontsize=7, weight="normal")
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
 

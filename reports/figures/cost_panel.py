@@ -63,7 +63,7 @@ def panels(comparison: Comparison) -> list[Panel]:
         n = text.human_count(many.size("containers"))
         found += [Panel(f"space per container\n({n} of one image)", many, (("", _metric("space_bytes_per_container")),), text.human_bytes),
                   Panel(f"page cache per container\n({n} of one image)", many, (("", _metric("page_cache_bytes_per_container")),), text.human_bytes)]
-    return [p for p in found if any(_value(comparison, p, d) for d in comparison.run.shown)]
+    return [p for p in found if any(sum(_value(comparison, p, d) or (0,)) > 0 for d in comparison.run.shown)]
 
 
 def _value(comparison: Comparison, panel: Panel, driver: str) -> tuple[float, ...] | None:

@@ -75,7 +75,7 @@ def _figure(comparison: Comparison, engine: str, rankings: dict[str, Ranking]) -
         ("cases", *(comparison.run.label(d) for d in drivers)),
         tuple((key, *(words(r.standings[d]) for d in drivers)) for key, r in rankings.items()),
         partial(_draw, comparison, drivers, rankings),
-        legend="An interval clear of the line differs from native; the grey band counts as equal. Arrows point to values beyond the axis.")
+        legend="An interval clear of the line differs from native; the grey band counts as equal. Arrows point to values beyond the axis.", engine=engine)
 
 
 def build(comparison: Comparison) -> list[Figure]:

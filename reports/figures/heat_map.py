@@ -138,7 +138,7 @@ def _figure(comparison: Comparison, engine: str, rankings: dict[str, Ranking]) -
         f"differ by more than 10 %). Lower is better. Intervals: {interval_words(comparison)}.",
         alt, ("cases", "counted", *names), rows,
         partial(_draw, comparison, engine, rankings, absent), tuple(notes),
-        "Solid frame: best; dashed frame: tie. The number behind a row's name counts the cases in its geometric mean.")
+        "Solid frame: best; dashed frame: tie. The number behind a row's name counts the cases in its geometric mean.", engine=engine)
 
 
 def build(comparison: Comparison) -> list[Figure]:

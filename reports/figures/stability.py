@@ -49,7 +49,7 @@ def rounds_of(comparison: Comparison, driver: str, cases: tuple[CaseId, ...]) ->
 
 def _draw(comparison: Comparison, found: dict[str, dict[str, tuple[list[int], np.ndarray]]], limit: float) -> Any:
     rows = -(-len(found) // _COLUMNS)
-    figure, axes = canvas.new(canvas.WIDTH_IN, 0.5 + 1.75 * rows, rows, min(_COLUMNS, len(found)), sharex=True, sharey=True)
+    figure, axes = canvas.new(canvas.WIDTH_IN, 0.5 + 1.85 * rows, rows, min(_COLUMNS, len(found)), sharex=True, sharey=True)
     flat = [ax for line in axes for ax in line]
     for ax in flat[len(found):]:
         ax.set_visible(False)
@@ -65,7 +65,7 @@ def _draw(comparison: Comparison, found: dict[str, dict[str, tuple[list[int], np
         if passed:
             first = int(np.median(passed))
             ax.axvspan(first, first + WINDOW - 1, color=canvas.GRID, alpha=0.5, lw=0)
-        ax.set_title(f"{comparison.run.display(driver)}: {steady} of {len(by_row)} steady", fontsize=8, color=AMBER if steady < len(by_row) else canvas.INK)
+        ax.set_title(f"{comparison.run.display(driver)}\n{steady} of {len(by_row)} steady", fontsize=8, color=AMBER if steady < len(by_row) else canvas.INK)
         ax.set(yscale="log", ylim=(1 / limit, limit))
         ax.set_yticks([1 / limit, 1, limit], labels=[f"÷{text.trimmed(limit)}", "median", f"×{text.trimmed(limit)}"])
         ax.minorticks_off()
@@ -90,7 +90,7 @@ def build(comparison: Comparison) -> Figure | None:
             rows.append((comparison.run.display(driver), key, f"block {blocks[window]}" if window is not None else "not steady",
                          f"{text.ratio(float(np.min(values)))}–{text.ratio(float(np.max(values)))}"))
     widest = max(max(float(np.max(v)), 1 / float(np.min(v))) for by_row in found.values() for _, v in by_row.values())
-    limit = 2.0 if widest <= 2 else 4.0
+    limit = next((each for each in (1.25, 2.0) if widest <= each), 4.0)
     unsteady = sum(row[2] == "not steady" for row in rows)
     return Figure(
         "stability", "Did the run settle",

@@ -138,15 +138,15 @@ def test_page_has_a_policy_no_script_and_unique_ids(page):
 def test_page_is_in_the_order_a_reader_wants(page):
     _, parsed = page
     assert parsed.headings == [
-        "verdict", "heat-map-kernel-h", "heat-map-userspace-h", "forest-kernel-h", "forest-userspace-h", "first-write-latency-h", "write-amplification-h", "copy-triggers-h",
-        "space-per-container-h", "start-time-h", "page-cache-h", "build-phases-h", "harness-overhead-h", "cases", "skipped",
-        "where", "workloads", "method"]
+        "verdict", "heat-map-kernel-h", "heat-map-userspace-h", "forest-kernel-h", "forest-userspace-h", "first-write-latency-h", "cost-h",
+        "write-amplification-h", "copy-triggers-h", "space-per-container-h", "page-cache-h", "start-time-h", "scaling-workers-h",
+        "build-phases-h", "stability-h", "harness-overhead-h", "machine-quality-h", "cases", "skipped", "where", "workloads", "method"]
 
 
 def test_every_picture_has_a_title_a_description_and_a_table(page):
     _, parsed = page
     pictures = [a for t, a in parsed.tags if t == "svg"]
-    assert len(pictures) == 11
+    assert len(pictures) == 15
     for picture in pictures:
         assert picture["role"] == "img"
         assert all(name in parsed.ids for name in picture["aria-labelledby"].split())

@@ -1,0 +1,51 @@
+"""Trend over the nights of a history, as the gate sees it: what moved first, then the least steady; and what each series can detect."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from .. import likeness, text
+from ..run_set import RunSet
+from . import Figure
+
+PANELS_MAX = 8
+_URGENCY = ("regressed", "suspect", "improved", "warned")
+
+
+def _order(row: dict[str, Any]) -> tuple:
+    """Alarms first, then series whose level changed, then the rest by how little they can detect."""
+    urgency = _URGENCY.index(row["status"]) if row["status"] in _URGENCY else len(_URGENCY)
+    return (urgency, not row["changes"], -(row["detectable"] or 0.0), row["series"])
+
+
+def build(run_set: RunSet, history_name: str) -> list[Figure]:
+    """The newest run's machine in that history; nothing where it has no night. Raises ReportError for a bad history."""
+    from ..gate.replay import replay
+    from ..history import trend
+    from ..history.store import History
+
+    newest = run_set.newest.run
+    with History.open(history_name) as history:
+        nights = [n for n in history.nights(likeness.machine(newest)) if not n.injected]
+        suites = list(dict.fromkeys(n.suite for n in nights))
+        nights = [n for n in nights if n.suite == suites[-1]] if suites else []
+        trends = trend.trends(replay(nights, history.acks())) if nights else []
+    if not trends:
+        return []
+    ordered = sorted(((trend.row(t), t) for t in trends), key=lambda pair: _order(pair[0]))
+    shown = [t for _, t in ordered[:PANELS_MAX]]
+    moved = sum(bool(row["changes"]) for row, _ in ordered)
+
+    def changes(row: dict[str, Any]) -> str:
+        return "; ".join(f"{c['night'][:10]}: {c['from']} → {c['to']}" for c in row["changes"]) or "–"
+
+    rows = tuple((row["series"], row["engine"], row["status"], row["level"], "–" if row["detectable"] is None else text.percent(row["detectable"]),
+                  str(row["nights"]), changes(row)) for row, _ in ordered)
+    return [Figure(
+        "trend", "Over the nights",
+        f"{len(nights)} nights of suite {suites[-1]} on this machine; times relative to native, so that a slow machine cancels. Lower is better. "
+        f"Shown: the {len(shown)} series of {len(ordered)} that moved or waver most.",
+        f"{moved} of {len(ordered)} series changed their level",
+        ("series", "engine", "state", "level", "detects", "nights", "changes"), rows, partial(trend.draw, shown, newest.control),
+        legend="Grey band: the baseline; filled: confirmed alarm; hollow: suspect; cross: night not counted; dotted lines: a version changed.", prose=True)]
