@@ -42,13 +42,12 @@ CLI::Option* add_word(CLI::App& command, const std::string& name, const std::str
 
 CLI::Option* add_words(CLI::App& command, const std::string& name, const std::string& value, const std::string& help) {
   CLI::Option* option = add_word(command, name, value, help);
-  const bool positional = !option->nonpositional();
-  return option->expected(positional ? 1 : 0, CLI::detail::expected_max_vector_size)->allow_extra_args(positional);
+  return option->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args(!option->nonpositional());
 }
 
 CLI::Option* add_choice(CLI::App& command, const std::string& name, const std::vector<std::string>& choices,
                         const std::string& help) {
-  return command.add_option(name)->description(help)->check(CLI::IsMember(choices));
+  return command.add_option(name)->description(help)->type_name("TEXT")->check(CLI::IsMember(choices));
 }
 
 void forward_to_reports(CLI::App& command, CommandContext& context) {

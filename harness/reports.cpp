@@ -35,9 +35,12 @@ Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments, Tex
     return plain_error(ENOENT, "cannot draw reports: no python3 with numpy; install python3-numpy and "
                                "python3-matplotlib, or name an interpreter in SBENCH_PYTHON");
   }
-  std::vector<std::string> argv = {"env", "PYTHONPATH=" + package_parent().string(), "PYTHONDONTWRITEBYTECODE=1",
-                                   "COLUMNS=" + std::to_string(target.columns),
-                                   target.is_terminal ? "SBENCH_TERMINAL=1" : "SBENCH_TERMINAL=", python, "-m", "reports"};
+  // Not `-m reports`: that would look in the current folder first.
+  static const std::string kStart = "import runpy, sys; sys.path[0] = sys.argv.pop(1); "
+                                    "runpy.run_module('reports', run_name='__main__', alter_sys=True)";
+  std::vector<std::string> argv = {"env", "PYTHONDONTWRITEBYTECODE=1", "COLUMNS=" + std::to_string(target.columns),
+                                   target.is_terminal ? "SBENCH_TERMINAL=1" : "SBENCH_TERMINAL=", python, "-c", kStart,
+                                   package_parent().string()};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   return run_program(argv);
 }

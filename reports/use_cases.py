@@ -142,8 +142,8 @@ def _verdict(comparison: Comparison, use_case: UseCase, engine: str) -> Verdict:
     weights = use_case.weights(comparison.cases)
     reasons = {d: use_case.disqualifies(run.drivers[d]) for d in run.ranked_in(engine)}
     ranking = rank(run, tuple(weights), engine, weights, [d for d, reason in reasons.items() if not reason])
-    aside = tuple((d, reason, paired_ratio(run, weights, d, ranking.best, weights) if ranking.best else None)
-                  for d, reason in reasons.items() if reason)
+    aside = tuple((d, reason, paired_ratio(run, weights, d, ranking.best, weights))
+                  for d, reason in reasons.items() if reason and ranking.best)
     shares: dict[str, float] = {}
     for case in ranking.common:
         shares[case.workload] = shares.get(case.workload, 0.0) + weights[case]

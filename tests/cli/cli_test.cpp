@@ -38,7 +38,7 @@ void expect_usage_error(const std::vector<std::string>& arguments, const std::st
 
 TEST(Cli, help_is_the_golden_text) {
   for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{"--help"}, {"run", "--help"}, {"layer", "--help"}, {"report", "--help"}}) {
+       {std::vector<std::string>{"--help"}, {"run", "--help"}, {"layer", "--help"}, {"report", "--help"}, {"compare", "--help"}}) {
     const auto result = run_command(arguments);
     EXPECT_EQ(result.exit_code, 0);
     const std::string name = arguments.size() == 1 ? "help" : "help-" + arguments[0];
@@ -293,6 +293,28 @@ TEST_F(RunTest, report_draws_a_stored_result_again) {
   EXPECT_EQ(run_command({"report", directory}).exit_code, 0);
   EXPECT_EQ(*read_text(folder_.path() / "out/report.html"), before) << "the same result gives the same bytes";
   EXPECT_EQ(run_command({"report", directory + "/nothing.json"}).exit_code, kExitError);
+}
+
+TEST(Cli, compare_and_report_pass_words_exit_codes_and_mistakes_through) {
+  const std::string result = std::string(SBENCH_SOURCE_DIR) + "/tests/reports/data/real_smoke_3_blocks.json";
+  auto compared = run_command({"compare", result, "--driver", "overlay2", "--driver", "btrfs", "--workload", "layer_build", "--format", "json"});
+  ASSERT_EQ(compared.exit_code, kExitRegression) << compared.err << "btrfs writes more bytes in every block";
+  const auto document = nlohmann::json::parse(compared.out);
+  EXPECT_TRUE(document["paired"]);
+  for (const auto& row : document["rows"]) {
+    EXPECT_TRUE(row["metric"] != "real_time" || row["verdict"] == "unstable") << "three blocks allow no claim about time";
+    EXPECT_THAT(row["name"].get<std::string>(), HasSubstr("layer_build."));
+  }
+  compared = run_command({"compare", result});
+  EXPECT_EQ(compared.exit_code, kExitUsage);
+  EXPECT_EQ(testing::line_count(compared.err), 1u) << compared.err;
+  EXPECT_EQ(run_command({"compare", result, result, "--floor", "much"}).exit_code, kExitUsage);
+  const auto table = run_command({"report", result, "--format", "table"});
+  EXPECT_EQ(table.exit_code, kExitOk) << table.err;
+  EXPECT_EQ(table.out, *read_text(std::string(SBENCH_SOURCE_DIR) + "/tests/reports/data/real_smoke_3_blocks.table.txt"));
+  expect_usage_error({"report"}, "result");
+  expect_usage_error({"report", result, "--format", "pdf"}, "pdf");
+  EXPECT_EQ(run_command({"validate", result, "/no/such/file"}).exit_code, kExitError);
 }
 
 class LayerTest : public ::testing::TestWithParam<std::string> {
