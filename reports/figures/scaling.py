@@ -55,6 +55,7 @@ def _draw(comparison: Comparison, cases: list[CaseId]) -> Any:
     ax.set(xscale="log", yscale="log", xlabel="workers", ylabel="files appended to per second (higher is better)")
     ax.set_xticks(workers, labels=[text.human_count(w) for w in workers])
     ax.minorticks_off()
+    series.count_ticks(ax.yaxis)
     canvas.label_ends(ax, ends)
     return figure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -80,12 +81,27 @@ def log_bytes_axis(axis: Any, values: list[float]) -> None:
 
 def time_ticks(axis: Any) -> None:
     """Ticks of a logarithmic axis of seconds as µs, ms, s."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     from ..text import human_time
 
-    axis.set_major_locator(LogLocator(10, subs=(1.0, 3.0), numticks=30))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: human_time(float(f"{value:.1g}")).replace(".00", "").replace(".0", "")))
+    def words(value: float) -> str:
+        number, unit = human_time(float(f"{value:.2g}")).split(" ")
+        return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
+
+    _log_ticks(axis, (1.0, 3.0), words)
+
+
+def count_ticks(axis: Any) -> None:
+    """Ticks of a logarithmic axis of counts."""
+    from ..text import human_count
+
+    _log_ticks(axis, (1.0, 2.0, 5.0), human_count)
+
+
+def _log_ticks(axis: Any, subs: tuple[float, ...], words: Callable[[float], str]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(10, subs=subs, numticks=30))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
     axis.set_minor_formatter(NullFormatter())
 
 
