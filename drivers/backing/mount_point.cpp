@@ -4,7 +4,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -46,15 +45,17 @@ std::optional<MountedFileSystem> find_mount(const std::filesystem::path& path) {
   if (!text.ok()) {
     return std::nullopt;
   }
-  std::error_code failure;
-  const std::string wanted = std::filesystem::canonical(path, failure).string();
+  std::error_code failure;  // the mount itself is not touched: a file system that hangs, or is dead, is found too
+  const auto plain = path.has_filename() ? path : path.parent_path();
+  const std::string wanted = (std::filesystem::canonical(plain.parent_path(), failure) / plain.filename()).string();
   std::optional<MountedFileSystem> found;
   std::istringstream lines(*text);
   for (std::string line; std::getline(lines, line);) {
     std::istringstream fields(line);
     std::string skipped;
+    std::string device;
     std::string target;
-    fields >> skipped >> skipped >> skipped >> skipped >> target;
+    fields >> skipped >> skipped >> device >> skipped >> target;
     if (unescape_octal(target) != wanted) {
       continue;
     }
@@ -63,30 +64,10 @@ std::optional<MountedFileSystem> find_mount(const std::filesystem::path& path) {
     MountedFileSystem mounted;
     fields >> mounted.type >> mounted.source;
     mounted.source = unescape_octal(mounted.source);
+    mounted.device_minor = static_cast<unsigned>(std::strtoul(device.c_str() + device.find(':') + 1, nullptr, 10));
     found = mounted;
   }
   return found;
-}
-
-std::optional<std::filesystem::path> mount_point_of_device(const std::string& block_device) {
-  struct stat status {};
-  const auto text = read_text("/proc/self/mountinfo");
-  if (!text.ok() || ::stat(block_device.c_str(), &status) != 0) {
-    return std::nullopt;
-  }
-  const std::string wanted = fmt::format("{}:{}", ::major(status.st_rdev), ::minor(status.st_rdev));
-  std::istringstream lines(*text);
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream fields(line);
-    std::string skipped;
-    std::string numbers;
-    std::string target;
-    fields >> skipped >> skipped >> numbers >> skipped >> target;
-    if (numbers == wanted) {
-      return unescape_octal(target);
-    }
-  }
-  return std::nullopt;
 }
 
 Status unmount(const std::filesystem::path& path, int patience_ms) {

@@ -76,10 +76,9 @@ struct Engine {
 [[nodiscard]] const Engine& kernel_engine();
 [[nodiscard]] const Engine& userspace_engine();
 
-/// dm.blocksize: a multiple of 64 KiB, 64 KiB to 1 GiB, EINVAL otherwise; "auto" is 512 KiB
-/// with pool=direct-lvm and 64 KiB else.
+/// "64K" as dm.blocksize: a multiple of 64 KiB, 64 KiB to 1 GiB. EINVAL otherwise.
 [[nodiscard]] Result<std::uint64_t> parse_chunk_bytes(const Options& options);
-/// "true" or "false" options; "auto" is false with pool=direct-lvm and true else.
+/// "true" or "false" options.
 [[nodiscard]] bool is_on(const Options& options, const char* name);
 
 }  // namespace sbench::devicemapper

@@ -1,0 +1,291 @@
+#include "drivers/fuse/server_process.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <sstream>
+#include <thread>
+
+#include "drivers/backing/mount_point.h"
+#include "drivers/base/file.h"
+
+namespace sbench::fuse {
+
+namespace {
+
+constexpr int kUnmountPatience_ms = 2000;
+constexpr int kStartPatience_ms = 10'000;
+
+/// Memory that parent and server share: how many requests were answered.
+struct Shared {
+  std::atomic<std::uint64_t> answered{0};
+};
+
+std::shared_ptr<Shared> share_memory() {
+  void* memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  SBENCH_CHECK(memory != MAP_FAILED);
+  return {new (memory) Shared(), [](Shared* shared) { ::munmap(shared, sizeof(Shared)); }};
+}
+
+/// What the server tells its parent once: an errno (0: mounted) and a sentence.
+struct Ready {
+  int code = 0;
+  char what[1020] = {};
+};
+
+void close_all_but(std::vector<int> kept) {
+  std::sort(kept.begin(), kept.end());
+  unsigned from = STDERR_FILENO + 1;
+  for (const int fd : kept) {
+    if (fd > static_cast<int>(from)) {
+      ::syscall(SYS_close_range, from, static_cast<unsigned>(fd) - 1, 0U);
+    }
+    from = std::max(from, static_cast<unsigned>(fd) + 1);
+  }
+  ::syscall(SYS_close_range, from, ~0U, 0U);
+}
+
+/// Makes a forked copy of sbench a server: a session, signals, descriptors and memory of its own.
+void become_server(const std::string& name, const std::vector<int>& kept) {
+  constexpr int kSetIoFlusher = 57;  // PR_SET_IO_FLUSHER: reclaiming memory never waits for this process' own files
+  ::setsid();
+  for (int number = 1; number < SIGRTMIN; ++number) {
+    ::signal(number, number == SIGPIPE || number == SIGHUP ? SIG_IGN : SIG_DFL);
+  }
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  close_all_but(kept);
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  ::dup2(null, STDIN_FILENO);
+  ::dup2(null, STDOUT_FILENO);
+  ::close(null);
+  ::umask(0);
+  if (::chdir("/") != 0) {
+    ::_exit(1);
+  }
+  ::prctl(PR_SET_NAME, ("sbench-" + name).substr(0, 15).c_str());
+  ::prctl(kSetIoFlusher, 1UL, 0UL, 0UL, 0UL);
+  ::mallopt(M_ARENA_MAX, 2);
+  ::malloc_trim(0);
+}
+
+/// Ends the process with its mount when the parent dies, until a byte on `control` says not to.
+void watch_parent(int parent, int control, const std::string& target) {
+  std::array<pollfd, 2> waits = {pollfd{parent, POLLIN, 0}, pollfd{control, POLLIN, 0}};
+  while (::poll(waits.data(), waits.size(), -1) < 0 && errno == EINTR) {
+  }
+  char byte = 0;
+  if (waits[1].revents != 0 && ::read(control, &byte, 1) == 1) {
+    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    ::dup2(null, STDERR_FILENO);  // whoever reads the parent's output sees its end
+    static_cast<void>(::write(control, &byte, 1));
+    return;
+  }
+  if (waits[0].revents == 0) {  // the other end was closed though the parent lives: wait for its death alone
+    while (::poll(waits.data(), 1, -1) < 0 && errno == EINTR) {
+    }
+  }
+  ::umount2(target.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+  ::_exit(0);
+}
+
+void tell(int pipe, const Status& status) {
+  Ready ready;
+  if (!status.ok()) {
+    ready.code = status.error().code;
+    std::strncpy(ready.what, status.error().what.c_str(), sizeof(ready.what) - 1);
+  }
+  static_cast<void>(::write(pipe, &ready, sizeof(ready)));
+}
+
+struct Ends {
+  int ready = -1;
+  int control = -1;
+  int parent = -1;
+};
+
+[[noreturn]] void run_server(const std::filesystem::path& target, const ServerOptions& options,
+                             const ServerProcess::MakeFileSystem& make, const Ends& ends, Shared& shared) {
+  auto kept = options.keep_fds;
+  kept.insert(kept.end(), {ends.ready, ends.control, ends.parent});
+  become_server(options.session.name, kept);
+  auto files = make();
+  if (!files.ok()) {
+    tell(ends.ready, files.error());
+    ::_exit(1);
+  }
+  auto session = Session::mount(**files, target, options.session);
+  if (!session.ok()) {
+    tell(ends.ready, session.error());
+    ::_exit(1);
+  }
+  std::thread(watch_parent, ends.parent, ends.control, target.string()).detach();
+  tell(ends.ready, {});
+  ::close(ends.ready);
+  (*session)->serve(&shared.answered);
+  std::move(session).value().reset();
+  std::move(files).value().reset();  // writes what it still has to
+  ::_exit(0);  // nothing of the parent's runs: no exit handlers, no second flush of its buffers
+}
+
+Result<std::array<Fd, 2>> make_pair() {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    return errno_error("cannot make a socket pair");
+  }
+  return std::array<Fd, 2>{Fd(ends[0]), Fd(ends[1])};
+}
+
+Status await_ready(int fd, const Helper& helper, const std::string& name) {
+  Ready ready;
+  ssize_t bytes = 0;
+  do {
+    bytes = ::recv(fd, &ready, sizeof(ready), MSG_WAITALL);
+  } while (bytes < 0 && errno == EINTR);
+  if (bytes != sizeof(ready)) {
+    static_cast<void>(helper.wait_end(kStartPatience_ms));
+    return plain_error(EIO, "the {} server {} before it was ready", name, helper.failure().value_or("ended"));
+  }
+  if (ready.code != 0) {
+    static_cast<void>(helper.wait_end(kStartPatience_ms));
+    return Error{ready.code, ready.what};
+  }
+  return {};
+}
+
+}  // namespace
+
+Status take_down(const std::filesystem::path& target, const Helper& server, int end_limit_ms) {
+  const auto connection = find_connection(target);
+  Status unmounted;
+  if (is_mount_point(target) || connection) {
+    std::atomic<bool> done{false};
+    // umount(2) itself may wait for the server: it runs beside a clock.
+    std::thread unmounter([&] {
+      unmounted = unmount(target, kUnmountPatience_ms);
+      done = true;
+    });
+    for (int waited_ms = 0; !done; ++waited_ms) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      if (waited_ms == kUnmountPatience_ms + end_limit_ms && connection) {
+        static_cast<void>(abort_connection(*connection));
+      }
+    }
+    unmounter.join();
+  }
+  if (!unmounted.ok()) {
+    return unmounted;
+  }
+  if (!server.wait_end(end_limit_ms)) {
+    if (connection) {
+      static_cast<void>(abort_connection(*connection));
+    }
+    server.kill();
+    return plain_error(EIO, "the server of {} did not end and was killed", target.string());
+  }
+  return {};
+}
+
+Result<std::unique_ptr<ServerProcess>> ServerProcess::start(const std::filesystem::path& target,
+                                                            const ServerOptions& options,
+                                                            const MakeFileSystem& make) {
+  const auto absolute = std::filesystem::absolute(target);
+  const std::string& name = options.session.name;
+  SBENCH_TRY_SET(auto ready, make_pair());
+  SBENCH_TRY_SET(auto control, make_pair());
+  const Fd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0U)));
+  if (!self.valid()) {
+    return errno_error("cannot make a descriptor of this process");
+  }
+  const auto shared = share_memory();
+  const pid_t child = ::fork();
+  if (child < 0) {
+    return errno_error("cannot start the {} server", name);
+  }
+  if (child == 0) {
+    run_server(absolute, options, make, {ready[1].get(), control[1].get(), self.get()}, *shared);
+  }
+  ready[1].reset();
+  control[1].reset();
+  SBENCH_TRY_SET(Helper helper, Helper::of_child(child, name + " server"));
+  SBENCH_TRY(await_ready(ready[0].get(), helper, name));
+  std::unique_ptr<ServerProcess> server(new ServerProcess(absolute, std::move(helper)));
+  server->control_ = std::move(control[0]);
+  if (const auto connection = find_connection(absolute)) {
+    server->watch_ = std::make_unique<Watch>(*connection, name, options.stall_limit_ms,
+                                             [shared] { return shared->answered.load(std::memory_order_relaxed); });
+  }
+  return server;
+}
+
+Result<std::unique_ptr<ServerProcess>> ServerProcess::adopt(const std::filesystem::path& target,
+                                                            const std::filesystem::path& record) {
+  SBENCH_TRY_SET(const std::string text, read_text(record));
+  std::istringstream fields(text);
+  pid_t pid = 0;
+  std::uint64_t start_ticks = 0;
+  std::string name;
+  fields >> pid >> start_ticks >> name;
+  SBENCH_TRY_SET(Helper helper, Helper::adopt(pid, start_ticks, name + " server"));
+  std::unique_ptr<ServerProcess> server(new ServerProcess(std::filesystem::absolute(target), std::move(helper)));
+  server->stays_ = true;
+  return server;
+}
+
+ServerProcess::~ServerProcess() {
+  watch_.reset();
+  if (!stays_ && !stopped_ && !stop().ok()) {
+    ::umount2(target_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);  // busy: it goes with its last user
+    helper_.leave();
+  }
+}
+
+Status ServerProcess::stop() {
+  const bool was_alive = helper_.alive();
+  const bool cut_off = watch_ != nullptr && watch_->fired();
+  constexpr int kEndLimit_ms = 30'000;  // the file system may have much to write
+  constexpr int kEndLimitCutOff_ms = 500;
+  const Status taken = take_down(target_, helper_, cut_off ? kEndLimitCutOff_ms : kEndLimit_ms);
+  if (!taken.ok() && taken.error().code == EBUSY) {
+    return taken;
+  }
+  watch_.reset();
+  stopped_ = true;
+  if (cut_off) {
+    return plain_error(EIO, "the server of {} no longer answered and was cut off", target_.string());
+  }
+  const auto failure = helper_.failure();
+  if (!was_alive || failure) {
+    return plain_error(EIO, "the server of {} {}", target_.string(), failure.value_or("had ended too early"));
+  }
+  return taken;
+}
+
+Status ServerProcess::leave(const std::filesystem::path& record) {
+  const auto name = find_mount(target_).value_or(MountedFileSystem{}).source;
+  SBENCH_TRY(write_text_atomic(record, fmt::format("{} {} {}\n", pid(), start_ticks_of(pid()), name)));
+  char byte = 1;
+  if (::send(control_.get(), &byte, 1, MSG_NOSIGNAL) != 1 || ::recv(control_.get(), &byte, 1, MSG_WAITALL) != 1) {
+    return plain_error(EIO, "the server of {} does not answer", target_.string());
+  }
+  stays_ = true;
+  helper_.leave();
+  watch_.reset();
+  return {};
+}
+
+}  // namespace sbench::fuse

@@ -1,0 +1,69 @@
+// server_process.h: a FUSE mount whose file system lives in a process of its own.
+//
+// The server is forked, closes what it inherited, makes its file system, mounts
+// it and says so, or says why not. It ends when the mount goes; when this process
+// dies, it takes the mount down and ends too, unless it was left. What it costs is
+// accounted (base/helper.h). A server that dies makes its users' calls fail with
+// ENOTCONN; one that hangs is cut off by the watchdog (watchdog.h), so nothing hangs.
+//
+// Threads: one at a time for one ServerProcess.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "drivers/base/fd.h"
+#include "drivers/base/helper.h"
+#include "drivers/fuse/session.h"
+#include "drivers/fuse/watchdog.h"
+
+namespace sbench::fuse {
+
+struct ServerOptions {
+  SessionOptions session;
+  std::vector<int> keep_fds;    ///< descriptors that stay open in the server
+  int stall_limit_ms = 120'000;  ///< without any answer while requests wait, the connection is aborted
+};
+
+class ServerProcess {
+ public:
+  /// Runs in the server, single-threaded. What it needs is captured by value; descriptors listed in keep_fds.
+  using MakeFileSystem = std::function<Result<std::unique_ptr<FileSystem>>()>;
+
+  /// Returns when the tree is visible at `target`; on error nothing stays. SessionOptions::name names the helper.
+  [[nodiscard]] static Result<std::unique_ptr<ServerProcess>> start(const std::filesystem::path& target,
+                                                                    const ServerOptions& options,
+                                                                    const MakeFileSystem& make);
+  /// The server of the mount at `target` that an earlier process left, as `record` (leave()) tells.
+  [[nodiscard]] static Result<std::unique_ptr<ServerProcess>> adopt(const std::filesystem::path& target,
+                                                                    const std::filesystem::path& record);
+  /// stop(), except for one that was left or adopted.
+  ~ServerProcess();
+
+  [[nodiscard]] pid_t pid() const { return helper_.pid(); }
+  [[nodiscard]] bool alive() const { return helper_.alive(); }
+  /// Unmounts and waits for the end of the server, which first makes its file system tidy; a server
+  /// that hangs is cut off. EBUSY while the tree is in use: then nothing happened. EIO, with how it
+  /// died, for a server that had died before; the mount is gone then too.
+  [[nodiscard]] Status stop();
+  /// The server and its mount outlive this process; `record` is written for adopt().
+  [[nodiscard]] Status leave(const std::filesystem::path& record);
+
+ private:
+  ServerProcess(std::filesystem::path target, Helper helper) : target_(std::move(target)), helper_(std::move(helper)) {}
+
+  std::filesystem::path target_;
+  Helper helper_;
+  Fd control_;  ///< a byte on it: the parent's death no longer matters
+  std::unique_ptr<Watch> watch_;
+  bool stays_ = false;
+  bool stopped_ = false;
+};
+
+/// Takes the mount at `target` down and ends `server`, for any program that serves one: unmount (tried
+/// for a moment while busy), wait `end_limit_ms`, abort the connection, kill. EBUSY when it stays in use.
+[[nodiscard]] Status take_down(const std::filesystem::path& target, const Helper& server, int end_limit_ms = 30'000);
+
+}  // namespace sbench::fuse

@@ -1,0 +1,94 @@
+#include "drivers/fuse/watchdog.h"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace sbench::fuse {
+
+using Clock = std::chrono::steady_clock;
+
+struct Watch::Watched {
+  ConnectionNumber connection = 0;
+  std::string name;
+  std::chrono::milliseconds limit{};
+  std::function<std::uint64_t()> progress;
+  std::uint64_t last_progress = 0;
+  Clock::time_point last_change = Clock::now();
+  std::atomic<bool> fired{false};
+};
+
+namespace {
+
+/// Its thread runs while anything is watched.
+class Watchdog {
+ public:
+  static Watchdog& only() {
+    static auto& watchdog = *new Watchdog();
+    return watchdog;
+  }
+
+  void add(std::shared_ptr<Watch::Watched> watched) {
+    const std::lock_guard lock(mutex_);
+    watched_.push_back(std::move(watched));
+    if (!running_) {
+      running_ = true;
+      std::thread([this] { work(); }).detach();
+    }
+  }
+
+  void remove(const std::shared_ptr<Watch::Watched>& watched) {
+    const std::lock_guard lock(mutex_);  // waits for a look that is going on: progress may go away afterwards
+    std::erase(watched_, watched);
+    changed_.notify_all();
+  }
+
+ private:
+  void work() {
+    constexpr std::chrono::milliseconds kPeriod{500};
+    std::unique_lock lock(mutex_);
+    while (!watched_.empty()) {
+      for (const auto& each : watched_) {
+        look_at(*each);
+      }
+      changed_.wait_for(lock, kPeriod);
+    }
+    running_ = false;
+  }
+
+  static void look_at(Watch::Watched& each) {
+    const std::uint64_t progress = each.progress();
+    const auto waiting = waiting_requests(each.connection);
+    if (progress != each.last_progress || waiting.value_or(0) == 0) {
+      each.last_progress = progress;
+      each.last_change = Clock::now();
+    } else if (Clock::now() - each.last_change > each.limit && !each.fired.exchange(true)) {
+      static_cast<void>(abort_connection(each.connection));
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::shared_ptr<Watch::Watched>> watched_;
+  bool running_ = false;
+};
+
+}  // namespace
+
+Watch::Watch(ConnectionNumber connection, std::string name, int limit_ms, std::function<std::uint64_t()> progress)
+    : watched_(std::make_shared<Watched>()) {
+  watched_->connection = connection;
+  watched_->name = std::move(name);
+  watched_->limit = std::chrono::milliseconds(limit_ms);
+  watched_->progress = std::move(progress);
+  Watchdog::only().add(watched_);
+}
+
+Watch::~Watch() { Watchdog::only().remove(watched_); }
+
+bool Watch::fired() const { return watched_->fired; }
+
+}  // namespace sbench::fuse

@@ -1,0 +1,192 @@
+// server_process_test.cpp: servers that end, die, hang, or are left, and what they cost.
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <thread>
+
+#include "drivers/backing/mount_point.h"
+#include "drivers/base/file.h"
+#include "tests/fuse/served.h"
+
+namespace sbench::test {
+namespace {
+
+class ServerProcess : public ::testing::Test {
+ protected:
+  void SetUp() override { SBENCH_SKIP_UNLESS_FUSE(); }
+};
+
+bool within(int limit_ms, const std::function<bool()>& condition) {
+  for (int waited_ms = 0; waited_ms < limit_ms; waited_ms += 10) {
+    if (condition()) {
+      return true;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return condition();
+}
+
+TEST_F(ServerProcess, stop_takes_mount_and_process_away) {
+  Served served;
+  write_text(served.at() / "file", "x");
+  const pid_t pid = served.server->pid();
+  EXPECT_THAT(live_helpers(), ::testing::Contains(::testing::Field(&HelperInfo::pid, pid)));
+  must(served.server->stop());
+  EXPECT_FALSE(is_mount_point(served.at()));
+  EXPECT_NE(::kill(pid, 0), 0);
+  EXPECT_THAT(live_helpers(), ::testing::Not(::testing::Contains(::testing::Field(&HelperInfo::pid, pid))));
+}
+
+TEST_F(ServerProcess, stop_refuses_while_the_tree_is_in_use) {
+  Served served;
+  Fd file = must_open(served.at() / "file", O_RDWR | O_CREAT);
+  const auto refused = served.server->stop();
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, EBUSY);
+  EXPECT_EQ(::write(file.get(), "still", 5), 5);
+  file.reset();
+  must(served.server->stop());
+}
+
+TEST_F(ServerProcess, a_file_system_that_cannot_be_made_says_why) {
+  sbench::testing::enter_private_namespace();
+  const sbench::testing::TemporaryFolder folder;
+  const auto failed = fuse::ServerProcess::start(
+      folder.path(), {}, [] { return Result<std::unique_ptr<FileSystem>>(plain_error(ENOSPC, "no room for it")); });
+  ASSERT_FALSE(failed.ok());
+  EXPECT_EQ(failed.error().code, ENOSPC);
+  EXPECT_EQ(failed.error().what, "no room for it");
+  EXPECT_FALSE(is_mount_point(folder.path()));
+  const auto crashed = fuse::ServerProcess::start(folder.path(), {}, []() -> Result<std::unique_ptr<FileSystem>> {
+    ::raise(SIGKILL);
+    return plain_error(EIO, "not reached");
+  });
+  ASSERT_FALSE(crashed.ok());
+  EXPECT_THAT(crashed.error().what, ::testing::HasSubstr("killed by signal 9"));
+}
+
+TEST_F(ServerProcess, after_a_kill_calls_fail_at_once_and_a_new_server_serves_the_same_tree) {
+  Served served;
+  write_text(served.at() / "file", "kept");
+  const Fd file = must_open(served.at() / "file", O_RDONLY);
+  ASSERT_EQ(::kill(served.server->pid(), SIGKILL), 0);
+  ASSERT_TRUE(within(5000, [&] { return !served.server->alive(); }));
+  struct stat status {};
+  EXPECT_NE(::lstat((served.at() / "other").c_str(), &status), 0);
+  EXPECT_EQ(errno, ENOTCONN);
+  const_cast<Fd&>(file).reset();
+  const auto stopped = served.server->stop();
+  ASSERT_FALSE(stopped.ok());
+  EXPECT_THAT(stopped.error().what, ::testing::HasSubstr("killed by signal 9"));
+  EXPECT_FALSE(is_mount_point(served.at()));
+  EXPECT_THAT(failed_helpers(), ::testing::Contains(::testing::HasSubstr("mirror server")));
+  served.start();
+  EXPECT_EQ(read_text_of(served.at() / "file"), "kept");
+  must(served.server->stop());
+}
+
+TEST_F(ServerProcess, a_server_dies_with_its_parent_and_takes_the_mount_along) {
+  sbench::testing::enter_private_namespace();
+  const sbench::testing::TemporaryFolder folder;
+  const auto at = folder.path() / "at";
+  fs::create_directories(folder.path() / "below");
+  fs::create_directories(at);
+  int tell[2];
+  ASSERT_EQ(::pipe(tell), 0);
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    const auto control = shared_control();
+    auto server = fuse::ServerProcess::start(at, {}, [&, control] {
+      return Result<std::unique_ptr<FileSystem>>(std::make_unique<Mirror>(folder.path() / "below", *control));
+    });
+    const pid_t pid = server.ok() ? (*server)->pid() : -1;
+    static_cast<void>(::write(tell[1], &pid, sizeof(pid)));
+    ::pause();
+    ::_exit(0);
+  }
+  pid_t server = 0;
+  ASSERT_EQ(::read(tell[0], &server, sizeof(server)), static_cast<ssize_t>(sizeof(server)));
+  ASSERT_GT(server, 0);
+  EXPECT_TRUE(is_mount_point(at));
+  ::kill(parent, SIGKILL);
+  ::waitpid(parent, nullptr, 0);
+  EXPECT_TRUE(within(5000, [&] { return !is_mount_point(at); }));
+  EXPECT_TRUE(within(5000, [&] { return start_ticks_of(server) == 0 || read_trimmed(fmt::format("/proc/{}/cmdline", server)).empty(); }));
+}
+
+TEST_F(ServerProcess, a_server_that_hangs_is_cut_off) {
+  fuse::ServerOptions options;
+  options.stall_limit_ms = 1500;
+  options.session.passthrough = false;
+  Served served(options);
+  write_text(served.below() / "file", "x");
+  served.control->hang = true;
+  Fd file = must_open(served.at() / "file", O_RDONLY);
+  char byte = 0;
+  EXPECT_LT(::read(file.get(), &byte, 1), 0);
+  EXPECT_TRUE(errno == ECONNABORTED || errno == ENOTCONN || errno == EIO) << std::strerror(errno);
+  file.reset();
+  served.control->hang = false;
+  const auto stopped = served.server->stop();
+  ASSERT_FALSE(stopped.ok());
+  EXPECT_THAT(stopped.error().what, ::testing::HasSubstr("cut off"));
+  EXPECT_FALSE(is_mount_point(served.at()));
+}
+
+TEST_F(ServerProcess, a_stopped_process_is_cut_off_too) {
+  fuse::ServerOptions options;
+  options.stall_limit_ms = 1000;
+  Served served(options);
+  ::kill(served.server->pid(), SIGSTOP);
+  struct stat status {};
+  EXPECT_NE(::lstat((served.at() / "name").c_str(), &status), 0);
+  EXPECT_FALSE(served.server->stop().ok());
+  EXPECT_FALSE(is_mount_point(served.at()));
+}
+
+TEST_F(ServerProcess, a_server_that_was_left_is_adopted_by_its_record) {
+  Served served;
+  write_text(served.at() / "file", "kept");
+  const auto record = served.folder.path() / "record";
+  const pid_t pid = served.server->pid();
+  must(served.server->leave(record));
+  served.server.reset();
+  EXPECT_EQ(read_text_of(served.at() / "file"), "kept") << "it goes on serving";
+  {
+    auto adopted = must(fuse::ServerProcess::adopt(served.at(), record));
+    EXPECT_EQ(adopted->pid(), pid);
+    must(adopted->stop());
+  }
+  EXPECT_FALSE(is_mount_point(served.at()));
+  EXPECT_FALSE(fuse::ServerProcess::adopt(served.at(), record).ok()) << "it is gone";
+}
+
+TEST_F(ServerProcess, what_servers_use_is_counted_and_never_shrinks) {
+  const HelperUsage before = helper_usage();
+  double last = before.cpu_user_s + before.cpu_sys_s;
+  for (int round = 0; round < 3; ++round) {
+    Served served;
+    served.control->backing = false;
+    for (int i = 0; i < 300; ++i) {
+      write_text(served.at() / std::to_string(i), std::string(10'000, 'x'));
+      if (i % 50 == 0) {
+        const HelperUsage now = helper_usage();
+        EXPECT_GE(now.cpu_user_s + now.cpu_sys_s, last);
+        EXPECT_GT(now.rss_bytes, 0u);
+        last = now.cpu_user_s + now.cpu_sys_s;
+      }
+    }
+    if (round == 1) {
+      ::kill(served.server->pid(), SIGKILL);
+    }
+    static_cast<void>(served.server->stop());
+    const HelperUsage now = helper_usage();
+    EXPECT_GE(now.cpu_user_s + now.cpu_sys_s, last);
+    EXPECT_GE(now.rss_peak_bytes, before.rss_peak_bytes + 100'000);
+    last = now.cpu_user_s + now.cpu_sys_s;
+  }
+  EXPECT_GT(last - before.cpu_user_s - before.cpu_sys_s, 0.01);
+}
+
+}  // namespace
+}  // namespace sbench::test
