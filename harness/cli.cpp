@@ -39,6 +39,9 @@ int run_cli(const std::vector<std::string>& arguments, Console& console) {
   add_report_command(program, context);
   add_compare_command(program, context);
   add_validate_command(program, context);
+  add_check_command(program, context);
+  add_dump_command(program, context);
+  add_restore_command(program, context);
   add_clean_command(program, context);
   add_completion_command(program, context);
   try {

@@ -31,6 +31,9 @@ void add_layer_command(CLI::App& program, CommandContext& context);
 void add_report_command(CLI::App& program, CommandContext& context);
 void add_compare_command(CLI::App& program, CommandContext& context);
 void add_validate_command(CLI::App& program, CommandContext& context);
+void add_check_command(CLI::App& program, CommandContext& context);
+void add_dump_command(CLI::App& program, CommandContext& context);
+void add_restore_command(CLI::App& program, CommandContext& context);
 void add_clean_command(CLI::App& program, CommandContext& context);
 void add_completion_command(CLI::App& program, CommandContext& context);
 

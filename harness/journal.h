@@ -2,7 +2,9 @@
 //
 // A run needs no entry: its mounts and loop devices die with it (session.h).
 // `sbench layer mount` leaves mounts on purpose; each such store stands here
-// until it is taken down, so that `sbench clean` can undo it.
+// until it is taken down, so that `sbench clean` can undo it. Device-mapper
+// devices need no entry either: the kernel lists them, and each names its maker
+// (drivers/leftovers.h); `sbench clean` and the next run remove a dead one's.
 #pragma once
 
 #include <filesystem>

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "drivers/base/file.h"
+#include "drivers/leftovers.h"
 #include "harness/journal.h"
 
 namespace sbench {
@@ -130,6 +131,7 @@ Status LayerStore::unmount(const LayerId& id) {
     SBENCH_TRY(driver().sync());
     store_.reset();
     SBENCH_TRY_SET([[maybe_unused]] const int unmounted, unmount_below(place_.directory / "root"));
+    SBENCH_TRY_SET([[maybe_unused]] const auto undone, undo_leftovers());
   }
   return save_kept();
 }

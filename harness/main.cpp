@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "harness/cli.h"
+#include "harness/guest/guest_init.h"
 
 namespace {
 
@@ -21,6 +22,9 @@ int terminal_columns() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (sbench::is_guest_init()) {
+    sbench::run_guest_init(argc, argv);
+  }
   sbench::Console console{std::cin, std::cout, std::cerr, ::isatty(STDOUT_FILENO) == 1, ::isatty(STDERR_FILENO) == 1,
                           terminal_columns()};
   try {

@@ -8,8 +8,8 @@
 #include <regex>
 #include <set>
 
-#include "drivers/base/file.h"
 #include "drivers/base/usage_error.h"
+#include "harness/guest/guest_init.h"
 
 namespace sbench {
 namespace {
@@ -118,8 +118,7 @@ bool Plan::worth_running() const {
 }
 
 EngineClass actual_engine(EngineClass declared) {
-  static const bool inside_uml = read_trimmed("/proc/cpuinfo").find("User Mode Linux") != std::string::npos;
-  return inside_uml ? EngineClass::uml : declared;
+  return inside_user_mode_linux() ? EngineClass::uml : declared;
 }
 
 Plan make_plan(const RunRequest& request) {

@@ -26,6 +26,7 @@ struct RunRequest {
   std::uint64_t budget_s = 0;             ///< 0: none
   std::uint64_t seed = 0;
   std::string kind = "manual";            ///< "nightly" and the like, for history
+  std::string in = "host";                ///< which kernel: host, or uml (guest/guest_run.h)
 };
 
 struct PlannedCase {

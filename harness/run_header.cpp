@@ -96,7 +96,7 @@ json request_json(const RunRequest& request) {
           {"device", request.device},       {"image_dir", request.image_dir},
           {"image_size", request.image_size}, {"blocks", request.blocks},
           {"budget_s", request.budget_s},   {"seed", request.seed},
-          {"kind", request.kind}};
+          {"kind", request.kind},           {"in", request.in}};
 }
 
 RunRequest request_from_json(const json& value) {
@@ -114,6 +114,7 @@ RunRequest request_from_json(const json& value) {
   value.at("budget_s").get_to(request.budget_s);
   value.at("seed").get_to(request.seed);
   value.at("kind").get_to(request.kind);
+  request.in = value.value("in", "host");
   return request;
 }
 

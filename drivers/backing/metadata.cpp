@@ -25,6 +25,7 @@ Status copy_directory_metadata(const std::filesystem::path& source, const std::f
   }
   SBENCH_TRY_SET(auto xattrs, read_xattrs(source_fd.get(), ".", source.string()));
   std::erase_if(xattrs, [](const auto& each) { return is_driver_xattr(each.first); });
+  SBENCH_TRY(remove_other_xattrs(target_fd.get(), ".", xattrs, target.string()));
   SBENCH_TRY(write_xattrs(target_fd.get(), ".", xattrs, target.string()));
   const std::array<timespec, 2> times = {info.st_mtim, info.st_mtim};
   if (::futimens(target_fd.get(), times.data()) != 0) {

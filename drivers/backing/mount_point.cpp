@@ -4,6 +4,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -68,6 +69,27 @@ std::optional<MountedFileSystem> find_mount(const std::filesystem::path& path) {
     found = mounted;
   }
   return found;
+}
+
+std::optional<std::filesystem::path> mount_point_of_device(const std::string& block_device) {
+  struct stat status {};
+  const auto text = read_text("/proc/self/mountinfo");
+  if (!text.ok() || ::stat(block_device.c_str(), &status) != 0) {
+    return std::nullopt;
+  }
+  const std::string wanted = fmt::format("{}:{}", ::major(status.st_rdev), ::minor(status.st_rdev));
+  std::istringstream lines(*text);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream fields(line);
+    std::string skipped;
+    std::string numbers;
+    std::string target;
+    fields >> skipped >> skipped >> numbers >> skipped >> target;
+    if (numbers == wanted) {
+      return unescape_octal(target);
+    }
+  }
+  return std::nullopt;
 }
 
 Status unmount(const std::filesystem::path& path, int patience_ms) {

@@ -20,6 +20,9 @@ struct MountedFileSystem {
 };
 [[nodiscard]] std::optional<MountedFileSystem> find_mount(const std::filesystem::path& path);
 
+/// Where a block device is mounted, in this process' namespace; the first such place.
+[[nodiscard]] std::optional<std::filesystem::path> mount_point_of_device(const std::string& block_device);
+
 /// umount(2). EBUSY, which a file being closed elsewhere causes for a moment,
 /// is tried again for up to `patience_ms`.
 [[nodiscard]] Status unmount(const std::filesystem::path& path, int patience_ms = 0);

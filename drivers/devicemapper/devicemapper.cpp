@@ -103,12 +103,17 @@ Availability probe(const Options& options) {
                               "install e2fsprogs or xfsprogs, or choose another dm.fs");
     }
   }
-  if (options.at("engine") != "auto") {
-    return pick_engine(options).probe(options);
+  const bool in_files = options.at("pool") == "loop-lvm";
+  if (options.at("engine") == "userspace" && in_files) {
+    return Availability::no("pool=loop-lvm is a shape of the kernel's dm-thin alone", "use pool=device or engine=kernel",
+                            EngineClass::userspace);
   }
   const Availability kernel = kernel_engine().probe(options);
-  const Availability userspace = kernel.available ? kernel : userspace_engine().probe(options);
-  return userspace.available ? userspace : kernel;
+  if (options.at("engine") == "kernel" || kernel.available || in_files) {
+    return kernel;
+  }
+  const Availability userspace = userspace_engine().probe(options);
+  return userspace.available || options.at("engine") == "userspace" ? userspace : kernel;
 }
 
 Status format(Device& device, const Options& options) {
@@ -173,7 +178,7 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
   std::vector<std::pair<std::string, std::string>> status() override {
     std::vector<std::pair<std::string, std::string>> rows = {
         {"Engine", engine_.name},
-        {"Pool Blocksize", options_.at("dm.blocksize")},
+        {"Pool Blocksize", format_size(parse_chunk_bytes(options_).value())},
         {"Base Device Size", format_size(base_size_bytes)},
         {"Backing Filesystem", options_.at("dm.fs")},
         {"Layers", std::to_string(table().rows().size())},
@@ -412,19 +417,25 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
 
 Result<std::uint64_t> parse_chunk_bytes(const Options& options) {
   std::uint64_t bytes = 0;
+  const auto& text = options.at("dm.blocksize");
+  if (text == "auto") {
+    return options.at("pool") == "direct-lvm" ? 512 * kKiB : 64 * kKiB;
+  }
   try {
-    bytes = parse_size(options.at("dm.blocksize"), "dm.blocksize");
+    bytes = parse_size(text, "dm.blocksize");
   } catch (const UsageError& error) {
     return plain_error(EINVAL, "{}", error.what());
   }
   if (bytes < 64 * kKiB || bytes > kGiB || bytes % (64 * kKiB) != 0) {
-    return plain_error(EINVAL, "dm.blocksize: chunks have 64K to 1G, in multiples of 64K, not {}",
-                       options.at("dm.blocksize"));
+    return plain_error(EINVAL, "dm.blocksize: chunks have 64K to 1G, in multiples of 64K, not {}", text);
   }
   return bytes;
 }
 
-bool is_on(const Options& options, const char* name) { return options.at(name) == "true"; }
+bool is_on(const Options& options, const char* name) {
+  const auto& value = options.at(name);
+  return value == "true" || (value == "auto" && options.at("pool") != "direct-lvm");
+}
 
 }  // namespace devicemapper
 
@@ -436,14 +447,19 @@ DriverSpec devicemapper_driver() {
   spec.options = {
       {"engine", "auto", "dm-thin in the kernel, or sbench's own thin pool; auto: the kernel's where it has one",
        {"auto", "kernel", "userspace"}},
-      {"dm.blocksize", "64K", "chunk: what is allocated and copied at once; Docker's direct-lvm takes 512K", {}},
+      {"pool", "device", "Docker's shapes: on the device itself, as lvcreate sets it up there, or in loop files on an ext4",
+       {"device", "direct-lvm", "loop-lvm"}},
+      {"dm.blocksize", "auto", "chunk: what is allocated and copied at once; auto: 64K, with pool=direct-lvm 512K", {}},
+      {"dm.loopdatasize", "auto", "pool=loop-lvm: size of the data file; auto: nine tenths of the device", {}},
+      {"dm.loopmetadatasize", "auto", "pool=loop-lvm: size of the metadata file; auto: by the data file's", {}},
       {"dm.basesize", "auto", "size of a container's file system; auto: 10G, or four fifths of a smaller pool", {}},
       {"dm.fs", "ext4", "file system of the base device", {"ext4", "xfs"}},
       {"dm.mkfsarg", "", "further arguments of mkfs", {}},
       {"dm.mountopt", "", "further mount options", {}},
       {"dm.min_free_space", "10%", "no new layer when less of the pool's data or metadata is free", {}},
       {"dm.use_deferred_removal", "true", "a device in use is taken down by its last user", truth},
-      {"dm.blkdiscard", "true", "deleting a layer discards its chunks on the device below", truth},
+      {"dm.blkdiscard", "auto", "deleting a layer discards its chunks on the device below; auto: not with pool=direct-lvm",
+       {"auto", "true", "false"}},
       {"dm.skip_block_zeroing", "true", "a new chunk is not zeroed before its first write", truth},
   };
   spec.probe = devicemapper::probe;

@@ -1,44 +1,41 @@
-// kernel_engine.cpp: dm-thin through libdevmapper.
-#include <unistd.h>
-
-#include "drivers/base/file.h"
-#include "drivers/devicemapper/thin_devices.h"
+// kernel_engine.cpp: dm-thin through libdevmapper, as one of the driver's two engines.
+#include "drivers/backing/mount_point.h"
+#include "drivers/devicemapper/dm_device.h"
+#include "drivers/devicemapper/kernel_pool.h"
+#include "drivers/devicemapper/pool_place.h"
 
 namespace sbench::devicemapper {
 
 namespace {
 
-bool kernel_has_device_mapper() {
-  if (::access("/dev/mapper/control", F_OK) == 0) {
-    return true;
-  }
-  const auto misc = read_text("/proc/misc");  // "236 device-mapper" wherever dm is built in or loaded
-  return misc.ok() && misc->find(" device-mapper\n") != std::string::npos;
-}
-
 Availability probe(const Options&) {
   if (!kernel_has_device_mapper()) {
     return Availability::no(
         "the kernel has no device mapper: no /dev/mapper/control, and /proc/misc does not list it",
-        "use a kernel with CONFIG_DM_THIN_PROVISIONING, or load its module: modprobe dm_thin_pool");
+        "use a kernel with CONFIG_DM_THIN_PROVISIONING, load its module (modprobe dm_thin_pool), or run with --in uml");
   }
-  return Availability::no("the kernel has the device mapper, but this sbench has no engine for it yet",
-                          "use a newer sbench");
+  if (!may_mount()) {
+    return Availability::no("the device mapper needs root (CAP_SYS_ADMIN)", "run sbench as root, or with --in uml");
+  }
+  if (!dm_target_version("thin-pool")) {
+    return Availability::no("the kernel's device mapper has no thin-pool target",
+                            "load its module (modprobe dm_thin_pool), or run with --in uml");
+  }
+  return Availability::yes();
 }
 
-Error refusal() {
-  const Availability why = probe({});
-  return plain_error(ENOTSUP, "devicemapper cannot run here: {}; {}", why.reason, why.remedy);
+Status format(Device& device, const Options& options) {
+  const Availability availability = probe(options);
+  if (!availability.available) {
+    return plain_error(ENOTSUP, "devicemapper cannot run here: {}; {}", availability.reason, availability.remedy);
+  }
+  return PoolPlace::format(device, options);
 }
-
-Status format(Device&, const Options&) { return refusal(); }
-
-Result<std::unique_ptr<ThinDevices>> open(Device&, const Options&, const std::filesystem::path&) { return refusal(); }
 
 }  // namespace
 
 const Engine& kernel_engine() {
-  static const Engine engine = {"kernel", EngineClass::kernel, probe, format, open};
+  static const Engine engine = {"kernel", EngineClass::kernel, probe, format, KernelPool::open};
   return engine;
 }
 

@@ -76,9 +76,10 @@ struct Engine {
 [[nodiscard]] const Engine& kernel_engine();
 [[nodiscard]] const Engine& userspace_engine();
 
-/// "64K" as dm.blocksize: a multiple of 64 KiB, 64 KiB to 1 GiB. EINVAL otherwise.
+/// dm.blocksize: a multiple of 64 KiB, 64 KiB to 1 GiB, EINVAL otherwise; "auto" is 512 KiB
+/// with pool=direct-lvm and 64 KiB else.
 [[nodiscard]] Result<std::uint64_t> parse_chunk_bytes(const Options& options);
-/// "true" or "false" options.
+/// "true" or "false" options; "auto" is false with pool=direct-lvm and true else.
 [[nodiscard]] bool is_on(const Options& options, const char* name);
 
 }  // namespace sbench::devicemapper

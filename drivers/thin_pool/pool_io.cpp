@@ -6,6 +6,9 @@
 // yet, so a power loss leaves neither half-written chunks nor lost ones.
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
 
 #include "drivers/base/units.h"
 #include "drivers/thin_pool/pool.h"
@@ -21,12 +24,18 @@ constexpr std::uint64_t kClearedAtOnce = 256;
 /// Metadata blocks a running transaction may gather in memory.
 constexpr std::size_t kNewBlocksMax = 4096;
 
-struct AlignedBuffer {
-  explicit AlignedBuffer(std::uint64_t bytes) : blocks((bytes + kBlockBytes - 1) / kBlockBytes), size(bytes) {}
-  std::span<std::byte> span(std::uint64_t bytes) { return {blocks.front().bytes, bytes}; }
-  std::vector<Block> blocks;
-  std::uint64_t size;
-};
+/// This thread's memory for copying chunks, its content unspecified.
+std::span<std::byte> copy_buffer(std::uint64_t bytes) {
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+  thread_local const std::unique_ptr<std::byte, Free> memory(
+      static_cast<std::byte*>(std::aligned_alloc(kBlockBytes, kStepBytes)));
+  SBENCH_CHECK(memory != nullptr && bytes <= kStepBytes);
+  return {memory.get(), bytes};
+}
+
+alignas(kBlockBytes) std::byte zeros[kStepBytes];  ///< never written
 
 }  // namespace
 
@@ -227,9 +236,9 @@ Status Pool::write_pieces(const std::vector<Piece>& pieces, std::span<const std:
 
 /// Writes a whole fresh chunk: the data, and around it the old chunk's content or zeros.
 Status Pool::fill_chunk(const Piece& piece, std::span<const std::byte> data) {
-  AlignedBuffer buffer(std::min(chunk_bytes_, kStepBytes));
-  for (std::uint64_t at = 0; at < chunk_bytes_; at += buffer.size) {
-    const auto step = buffer.span(std::min(buffer.size, chunk_bytes_ - at));
+  const auto buffer = copy_buffer(std::min(chunk_bytes_, kStepBytes));
+  for (std::uint64_t at = 0; at < chunk_bytes_; at += buffer.size()) {
+    const auto step = buffer.first(std::min(buffer.size(), chunk_bytes_ - at));
     const std::uint64_t end = at + step.size();
     const std::uint64_t data_end = piece.offset + piece.length;
     const bool covered = piece.offset <= at && data_end >= end;
@@ -305,9 +314,8 @@ Status Pool::clear_edge(DeviceId id, std::uint64_t offset, std::uint64_t length)
       return metadata_->unmap(id, offset / chunk_bytes_, true);
     }
   }
-  AlignedBuffer zeros(std::min(length, kStepBytes));
-  for (std::uint64_t at = 0; at < length; at += zeros.size) {
-    SBENCH_TRY(write(id, offset + at, zeros.span(std::min(zeros.size, length - at))));
+  for (std::uint64_t at = 0; at < length; at += kStepBytes) {
+    SBENCH_TRY(write(id, offset + at, {zeros, std::min(kStepBytes, length - at)}));
   }
   return {};
 }

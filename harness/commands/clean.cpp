@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
+#include "drivers/leftovers.h"
 #include "harness/cli.h"
 #include "harness/journal.h"
 
@@ -30,7 +31,15 @@ int clean_command(Console& console) {
     console.out << fmt::format("unmounted {} ({} mounts)\n", directory.string(), *unmounted);
     ++stores;
   }
-  if (stores == 0 && code == kExitOk) {
+  const auto undone = undo_leftovers();
+  if (!undone.ok()) {
+    console.err << fmt::format("sbench: {}; stop what uses it and run sbench clean again\n", undone.error().what);
+    return kExitError;
+  }
+  for (const auto& name : *undone) {
+    console.out << fmt::format("removed {}\n", name);
+  }
+  if (stores == 0 && undone->empty() && code == kExitOk) {
     console.out << "nothing to clean\n";
   }
   return code;

@@ -8,6 +8,7 @@
 
 #include "drivers/base/process.h"
 #include "harness/cli.h"
+#include "harness/guest/uml.h"
 #include "harness/plan.h"
 #include "harness/reports.h"
 
@@ -33,6 +34,7 @@ std::vector<Check> host_checks() {
   const bool root = ::geteuid() == 0;
   const bool loop = ::access("/dev/loop-control", F_OK) == 0;
   const auto reports = run_reports({"--help"});
+  const Availability uml = probe_uml();
   const bool drawing = reports.ok() && reports->exit_code == 0;
   return {
       {"kernel", true, kernel.release, ""},
@@ -42,6 +44,8 @@ std::vector<Check> host_checks() {
       program_check("mkfs.ext4", "native, vfs, overlay2, overlay", "e2fsprogs"),
       program_check("mkfs.xfs", "backing=xfs", "xfsprogs"),
       program_check("mkfs.btrfs", "btrfs and backing=btrfs", "btrfs-progs"),
+      {"run --in uml", uml.available, uml.available ? "linux.uml " + uml_release() : uml.reason,
+       "the real overlayfs, btrfs and dm-thin without root: " + uml.remedy},
       {"reports", drawing, drawing ? "python3 with numpy" : "missing",
        "needed for tables and reports: install python3-numpy, python3-matplotlib and python3-jinja2"},
   };

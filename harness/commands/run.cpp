@@ -14,7 +14,9 @@
 #include "drivers/base/units.h"
 #include "drivers/base/usage_error.h"
 #include "drivers/block/guard.h"
+#include "drivers/leftovers.h"
 #include "harness/cli.h"
+#include "harness/guest/guest_run.h"
 #include "harness/reports.h"
 #include "harness/runner.h"
 
@@ -121,9 +123,8 @@ Result<std::unique_ptr<Device>> open_device(const RunFlags& flags, Console& cons
   return Device::make_image(request.image_dir, size_bytes);
 }
 
-int draw_reports(const RunFlags& flags, const Recorder& recorder, const std::filesystem::path& directory,
-                 Console& console) {
-  const std::string result = recorder.result_path().string();
+int draw_reports(const RunFlags& flags, const std::filesystem::path& directory, Console& console) {
+  const std::string result = (directory / "result.json").string();
   const auto html = run_reports({"report", result, "-o", (directory / "report.html").string(), "--figures",
                                  (directory / "figures").string()});
   const auto markdown = run_reports({"report", result, "--format", "markdown"});
@@ -151,12 +152,17 @@ int draw_reports(const RunFlags& flags, const Recorder& recorder, const std::fil
   return kExitOk;
 }
 
+std::string typed_command(const CommandContext& context) {
+  return fmt::format("sbench {}", fmt::join(context.arguments, " "));
+}
+
 Result<std::unique_ptr<Recorder>> open_recorder(RunFlags& flags, const Plan& plan, const Device& device,
                                                 const CommandContext& context) {
   if (!flags.resume.empty()) {
     return Recorder::resume(flags.resume);
   }
-  const std::string command = fmt::format("sbench {}", fmt::join(context.arguments, " "));
+  const char* typed = is_inner_run(flags.request) ? std::getenv(kTypedCommand) : nullptr;
+  const std::string command = typed != nullptr ? typed : typed_command(context);
   return Recorder::create(flags.output, run_header(flags.request, plan, device, command));
 }
 
@@ -204,11 +210,45 @@ void complete_request(RunFlags& flags) {
   }
 }
 
+/// Draws the reports and says where everything is.
+int draw_and_point(const RunFlags& flags, Console& console) {
+  const int code = draw_reports(flags, flags.output, console);
+  console.err << fmt::format("result    {0}/result.json\nreport    {0}/report.html\n", flags.output);
+  return code;
+}
+
+struct Measured {
+  std::size_t samples = 0;
+  std::size_t failures = 0;
+  int signal = 0;
+};
+
+/// Reports what was measured, and returns the run's exit code.
+int conclude(const RunFlags& flags, const Measured& measured, Console& console) {
+  if (measured.samples == 0) {
+    console.err << "sbench: nothing was measured; see the failures above\n";
+    return measured.signal != 0 ? 128 + measured.signal : static_cast<int>(kExitError);
+  }
+  const int code = is_inner_run(flags.request) ? static_cast<int>(kExitOk) : draw_and_point(flags, console);
+  if (measured.signal != 0) {
+    console.err << fmt::format("interrupted; finish with: sbench run --resume {}\n", flags.output);
+    return 128 + measured.signal;
+  }
+  return measured.failures > 0 ? static_cast<int>(kExitError) : code;
+}
+
 int measure(RunFlags& flags, const Plan& plan, CommandContext& context) {
   Console& console = context.console;
   auto session = Session::enter();
   if (!session.ok()) {
     return report_error(session.error(), console);
+  }
+  const auto undone = undo_leftovers();
+  if (!undone.ok()) {
+    return report_error(undone.error(), console);
+  }
+  if (!undone->empty()) {
+    console.err << fmt::format("removed what a killed run left: {}\n", fmt::join(*undone, ", "));
   }
   auto device = open_device(flags, console);
   if (!device.ok()) {
@@ -229,18 +269,30 @@ int measure(RunFlags& flags, const Plan& plan, CommandContext& context) {
   if (!outcome.ok()) {
     return report_error(outcome.error(), console);
   }
-  if ((*recorder)->samples() == 0) {
-    console.err << "sbench: nothing was measured; see the failures above\n";
-    return outcome->signal != 0 ? 128 + outcome->signal : kExitError;
+  return conclude(flags, {(*recorder)->samples(), (*recorder)->failures(), outcome->signal}, console);
+}
+
+/// The host's half of a run whose other half happens in user-mode Linux.
+int measure_inside(RunFlags& flags, CommandContext& context) {
+  Console& console = context.console;
+  const std::string style = flags.progress != "auto" ? flags.progress : console.err_is_terminal ? "tty" : "plain";
+  const auto code = measure_in_uml(
+      {flags.request, flags.output, !flags.resume.empty(), flags.dry_run, style, typed_command(context)}, console);
+  if (!code.ok()) {
+    if (code.error().code == ENOTSUP) {
+      console.err << fmt::format("sbench: run --in uml cannot run here: {}\n", code.error().what);
+      return kExitNothingRan;
+    }
+    report_error(code.error(), console);
+    if (flags.dry_run || !std::filesystem::exists(std::filesystem::path(flags.output) / "result.json")) {
+      return kExitError;
+    }
   }
-  int code = draw_reports(flags, **recorder, flags.output, console);
-  console.err << fmt::format("result    {}\nreport    {}\n", (*recorder)->result_path().string(),
-                             flags.output + "/report.html");
-  if (outcome->signal != 0) {
-    console.err << fmt::format("interrupted; finish with: sbench run --resume {}\n", flags.output);
-    return 128 + outcome->signal;
+  if (flags.dry_run || !std::filesystem::exists(std::filesystem::path(flags.output) / "result.json")) {
+    return *code;
   }
-  return (*recorder)->failures() > 0 ? static_cast<int>(kExitError) : code;
+  const int drawn = draw_and_point(flags, console);
+  return !code.ok() ? static_cast<int>(kExitError) : *code != kExitOk ? *code : drawn;
 }
 
 int run_command(RunFlags& flags, CommandContext& context) {
@@ -254,12 +306,15 @@ int run_command(RunFlags& flags, CommandContext& context) {
     complete_request(flags);
   }
   const Plan plan = make_plan(flags.request);
+  if (flags.request.in == "uml" && !is_inner_run(flags.request)) {
+    return measure_inside(flags, context);
+  }
   if (flags.dry_run) {
     print_plan(plan, flags.request, console.out);
     return kExitOk;
   }
   if (::geteuid() != 0) {
-    console.err << "sbench: run needs root to format a device and mount file systems; run it with sudo\n";
+    console.err << "sbench: run needs root to format a device and mount file systems; run it with sudo, or with --in uml\n";
     return kExitNothingRan;
   }
   if (const int code = refuse_empty_plan(plan, flags.request, console); code != kExitOk) {
@@ -280,6 +335,9 @@ void add_run_command(CLI::App& program, CommandContext& context) {
   command->add_option("--filter", request.filter, "only cases whose name matches this regular expression");
   command->add_option("--profile", request.profile, "smoke, quick, standard or full")->capture_default_str();
   command->add_option("--device", request.device, "block device to format; default: an image file under a loop device");
+  command->add_option("--in", request.in, "whose kernel: this machine's, or user-mode Linux (no root needed)")
+      ->check(CLI::IsMember({"host", "uml"}))
+      ->capture_default_str();
   command->add_option("--image-dir", request.image_dir, "where the image file lives")->capture_default_str();
   command->add_option("--image-size", request.image_size, "its size (sparse)")->capture_default_str();
   command->add_option("--storage-opt", request.storage_opts, "driver.option=value, repeatable");

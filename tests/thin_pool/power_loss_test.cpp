@@ -1,4 +1,7 @@
 // power_loss_test.cpp: the power goes at every write of small histories; what a flush acknowledged is there afterwards.
+#include <fcntl.h>
+
+#include "drivers/thin_pool/device_files.h"
 #include "tests/thin_pool/pool_test.h"
 
 namespace sbench::thin_pool {
@@ -56,8 +59,59 @@ class Expectation {
   std::map<DeviceId, std::map<std::uint64_t, Values>> devices_;
 };
 
-/// Plays a seeded history until the power goes; false when it ended before.
-bool play(Pool& pool, std::uint64_t seed, Expectation& expected) {
+/// Somebody else's device.
+class Borrowed final : public BlockIo {
+ public:
+  explicit Borrowed(BlockIo& io) : io_(io) {}
+  std::uint64_t size_bytes() const override { return io_.size_bytes(); }
+  std::uint32_t block_bytes() const override { return io_.block_bytes(); }
+  Status read(std::uint64_t offset, std::span<std::byte> buffer) override { return io_.read(offset, buffer); }
+  Status write(std::uint64_t offset, std::span<const std::byte> buffer) override { return io_.write(offset, buffer); }
+  Status flush() override { return io_.flush(); }
+  Status discard(std::uint64_t offset, std::uint64_t length) override { return io_.discard(offset, length); }
+
+ private:
+  BlockIo& io_;
+};
+
+/// The pool as the loop devices of the exported files use it: write, fsync, fallocate; and the directory, as the driver does.
+class Exported {
+ public:
+  explicit Exported(BlockIo& io) : files_(borrow(io)) {}
+
+  Status create_device(DeviceId id, std::uint64_t size_bytes) {
+    SBENCH_TRY(files_->make_node({}, kRootNode, std::to_string(id), S_IFREG | 0600, 0));
+    struct stat wanted {};
+    wanted.st_size = static_cast<off_t>(size_bytes);
+    SBENCH_TRY(files_->set_attributes(node(id), 0, static_cast<unsigned>(AttributeMask::size), wanted));
+    return {};
+  }
+  Status create_snapshot(DeviceId id, DeviceId origin) {
+    SBENCH_TRY(files_->make_link(node(origin), kRootNode, std::to_string(id)));
+    return {};
+  }
+  Status write(DeviceId id, std::uint64_t offset, std::span<const std::byte> data) {
+    SBENCH_TRY(files_->write(node(id), node(id), data, offset));
+    return {};
+  }
+  Status zero(DeviceId id, std::uint64_t offset, std::uint64_t length) {
+    return files_->allocate(node(id), node(id), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+  }
+  Status flush() { return files_->sync_file(node(1), node(1), true); }
+
+ private:
+  static std::unique_ptr<DeviceFiles> borrow(BlockIo& io) {
+    auto device = std::make_unique<Borrowed>(io);
+    auto pool = must(Pool::open(*device, quiet_options()));
+    return std::make_unique<DeviceFiles>(std::move(device), std::move(pool));
+  }
+  static NodeId node(DeviceId id) { return 2 + NodeId{id}; }
+  std::unique_ptr<DeviceFiles> files_;
+};
+
+/// Plays a seeded history until the power goes; false when it ended before. `pool`: a Pool, or one that is Exported.
+template <typename AnyPool>
+bool play(AnyPool& pool, std::uint64_t seed, Expectation& expected) {
   Rng rng(seed, "history");
   std::uint64_t serial = 0;
   DeviceId next = 1;
@@ -127,9 +181,9 @@ void verify(std::vector<std::byte> content, const Expectation& expected) {
   ASSERT_THAT(check_pool(after).findings, testing::IsEmpty());
 }
 
-TEST(PowerLoss, at_every_write_of_small_histories_leaves_a_whole_pool_with_all_that_was_flushed) {
-  constexpr std::uint64_t kPoolBytes = 4 * kMiB;
-  const std::uint64_t rounds = test_rounds(4);
+/// Cuts the power at every write of seeded histories that `play_on` plays on a formatted device.
+template <typename PlayOn>
+void cut_everywhere(std::uint64_t rounds, PlayOn&& play_on) {
   std::uint64_t cuts = 0;
   for (std::uint64_t round = 0; round < rounds; ++round) {
     const std::uint64_t seed = test_seed() + round;
@@ -139,17 +193,14 @@ TEST(PowerLoss, at_every_write_of_small_histories_leaves_a_whole_pool_with_all_t
       FormatOptions format;
       format.metadata_bytes = 512 * kKiB;
       format.skip_zeroing = round % 2 == 1;
-      MemoryDevice device(kPoolBytes);
+      MemoryDevice device(4 * kMiB);
       must(Pool::format(device, format));
-      auto pool = must(Pool::open(device, quiet_options()));
-      device.cut_power_after(operations);
       Expectation expected(format.skip_zeroing);
-      cut = play(*pool, seed, expected);
-      pool.reset();
+      cut = play_on(device, operations, seed, expected);
       Rng rng(seed + operations, "power loss");
       for (int image = 0; image < 3; ++image) {
         verify(device.content_after_power_loss(rng), expected);
-        if (testing::Test::HasFatalFailure() || testing::Test::HasNonfatalFailure()) {
+        if (::testing::Test::HasFatalFailure() || ::testing::Test::HasNonfatalFailure()) {
           return;
         }
       }
@@ -157,6 +208,22 @@ TEST(PowerLoss, at_every_write_of_small_histories_leaves_a_whole_pool_with_all_t
     }
   }
   EXPECT_GT(cuts, rounds * 20);
+}
+
+TEST(PowerLoss, at_every_write_of_small_histories_leaves_a_whole_pool_with_all_that_was_flushed) {
+  cut_everywhere(test_rounds(4), [](MemoryDevice& device, std::uint64_t operations, std::uint64_t seed, Expectation& expected) {
+    const auto pool = must(Pool::open(device, quiet_options()));
+    device.cut_power_after(operations);
+    return play(*pool, seed, expected);
+  });
+}
+
+TEST(PowerLoss, what_fsync_of_an_exported_file_acknowledged_is_there_afterwards) {
+  cut_everywhere(test_rounds(2), [](MemoryDevice& device, std::uint64_t operations, std::uint64_t seed, Expectation& expected) {
+    Exported pool(device);
+    device.cut_power_after(operations);
+    return play(pool, seed + 1000, expected);
+  });
 }
 
 }  // namespace

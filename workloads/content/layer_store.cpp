@@ -1,8 +1,6 @@
 #include "workloads/content/layer_store.h"
 
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <functional>
@@ -10,9 +8,9 @@
 #include <mutex>
 #include <vector>
 
-#include "drivers/base/fd.h"
 #include "drivers/base/units.h"
 #include "drivers/layer/byte_stream.h"
+#include "drivers/layer/memory_file.h"
 #include "drivers/layer/tar_writer.h"
 #include "workloads/content/content.h"
 
@@ -20,26 +18,6 @@ namespace sbench {
 namespace {
 
 using Region = std::span<const std::byte>;
-
-/// Collects what `fill` writes in a memfd and maps it; the mapping stays for good.
-Result<Region> make_region(const char* name, const std::function<Status(ByteSink&)>& fill) {
-  Fd fd(::memfd_create(name, MFD_CLOEXEC));
-  if (!fd.valid()) {
-    return errno_error("cannot make a memory file for {}", name);
-  }
-  FdSink sink(fd.get(), name);
-  SBENCH_TRY(fill(sink));
-  const off_t size = ::lseek(fd.get(), 0, SEEK_CUR);
-  if (size == 0) {
-    return Region();
-  }
-  void* const mapped =
-      ::mmap(nullptr, static_cast<std::size_t>(size), PROT_READ, MAP_SHARED | MAP_POPULATE, fd.get(), 0);
-  if (mapped == MAP_FAILED) {
-    return errno_error("cannot map a memory file for {}", name);
-  }
-  return Region(static_cast<const std::byte*>(mapped), static_cast<std::size_t>(size));
-}
 
 bool has_content(const ImageEntry& entry) { return S_ISREG(entry.mode) && entry.hard_link_target.empty(); }
 
@@ -92,24 +70,23 @@ Status write_content(const ImageLayer& layer, ByteSink& sink) {
   return {};
 }
 
-/// One kind of region for every layer asked for.
+/// One kind of region for every layer asked for, kept for the life of the process.
 class RegionCache {
  public:
   Result<Region> get(const LayerSpec& spec, const char* name, Status (*fill)(const ImageLayer&, ByteSink&)) {
     const std::lock_guard lock(mutex_);
-    const auto found = regions_.find(spec);
-    if (found != regions_.end()) {
-      return found->second;
+    auto& place = regions_[spec];
+    if (place == nullptr) {
+      SBENCH_TRY_SET(auto made, MemoryFile::make(name));
+      SBENCH_TRY(fill(image_layer(spec), *made));
+      place = std::move(made);
     }
-    const ImageLayer& layer = image_layer(spec);
-    SBENCH_TRY_SET(const Region region, make_region(name, [&](ByteSink& sink) { return fill(layer, sink); }));
-    regions_[spec] = region;
-    return region;
+    return place->map();
   }
 
  private:
   std::mutex mutex_;
-  std::map<LayerSpec, Region> regions_;
+  std::map<LayerSpec, std::unique_ptr<MemoryFile>> regions_;
 };
 
 }  // namespace

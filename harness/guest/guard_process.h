@@ -1,0 +1,37 @@
+// guard_process.h: a small process that outlives this one just long enough to clean up.
+//
+// A user-mode kernel is a group of processes; only its first can be made to die
+// with us. The guard waits for the end of a pipe that this process holds: when
+// that comes without a farewell, it kills the group and deletes the exchange.
+// It ignores the terminal's signals, and has no other task.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <memory>
+
+#include "drivers/base/fd.h"
+#include "drivers/base/result.h"
+
+namespace sbench {
+
+class GuardProcess {
+ public:
+  /// Call it while this process has one thread.
+  [[nodiscard]] static Result<std::unique_ptr<GuardProcess>> start(const std::filesystem::path& directory);
+  /// Bids farewell: the guard leaves, and touches nothing.
+  ~GuardProcess();
+  GuardProcess(const GuardProcess&) = delete;
+  GuardProcess& operator=(const GuardProcess&) = delete;
+
+  /// From now on the group is to die with this process.
+  void watch(pid_t group);
+
+ private:
+  GuardProcess(pid_t pid, Fd line) : pid_(pid), line_(std::move(line)) {}
+  pid_t pid_;
+  Fd line_;
+};
+
+}  // namespace sbench
