@@ -30,6 +30,7 @@ void add_doctor_command(CLI::App& program, CommandContext& context);
 void add_layer_command(CLI::App& program, CommandContext& context);
 void add_report_command(CLI::App& program, CommandContext& context);
 void add_compare_command(CLI::App& program, CommandContext& context);
+void add_history_command(CLI::App& program, CommandContext& context);
 void add_validate_command(CLI::App& program, CommandContext& context);
 void add_check_command(CLI::App& program, CommandContext& context);
 void add_dump_command(CLI::App& program, CommandContext& context);

@@ -34,6 +34,15 @@ std::vector<std::string> typed_words(const CLI::App& command) {
   return words;
 }
 
+/// {"history", "import"}: the names from the program down to `command`.
+std::vector<std::string> command_path(const CLI::App& command) {
+  std::vector<std::string> path;
+  for (const CLI::App* each = &command; each->get_parent() != nullptr; each = each->get_parent()) {
+    path.insert(path.begin(), each->get_name());
+  }
+  return path;
+}
+
 }  // namespace
 
 CLI::Option* add_word(CLI::App& command, const std::string& name, const std::string& value, const std::string& help) {
@@ -52,7 +61,7 @@ CLI::Option* add_choice(CLI::App& command, const std::string& name, const std::v
 
 void forward_to_reports(CLI::App& command, CommandContext& context) {
   command.callback([&command, &context] {
-    std::vector<std::string> arguments = {command.get_name()};
+    std::vector<std::string> arguments = command_path(command);
     const std::vector<std::string> words = typed_words(command);
     arguments.insert(arguments.end(), words.begin(), words.end());
     const auto output = run_reports(arguments, {context.console.columns, context.console.out_is_terminal});

@@ -1,6 +1,7 @@
 #include "harness/live_case.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "harness/environment.h"
 
@@ -70,6 +71,11 @@ Status LiveCase::timed(std::string_view name, const std::function<Status()>& bod
   const ProcessCounters before = read_process_counters();
   const std::uint64_t start_ns = clock_ns();
   Status status = body();
+  if (injection_ != nullptr && status.ok()) {
+    injection_->slow_down(static_cast<double>(clock_ns() - start_ns) * 1e-9);
+    status = std::exchange(injected_write_, true) ? Status{} : injection_->write(store_.root());
+    flag("injected");
+  }
   const double seconds = static_cast<double>(clock_ns() - start_ns) * 1e-9;
   sample_.process += read_process_counters() - before;
   sample_.real_s += seconds;

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "harness/histogram.h"
+#include "harness/injection.h"
 #include "harness/sampler.h"
 #include "harness/store.h"
 #include "workloads/case.h"
@@ -40,6 +41,8 @@ class LiveCase final : public Case {
   LiveCase(Store& store, const Params& params, std::uint64_t seed, unsigned serial)
       : store_(store), params_(params), seed_(seed), serial_(serial) {}
 
+  /// Slows this case down on purpose; call before begin(). `injection` must outlive it.
+  void inject(const Injection& injection) { injection_ = &injection; }
   /// Readings before the workload runs.
   [[nodiscard]] Status begin();
   /// Settles and completes the sample.
@@ -81,6 +84,8 @@ class LiveCase final : public Case {
     DeviceCounters device;
     std::uint64_t page_cache_bytes = 0;
   };
+  const Injection* injection_ = nullptr;  ///< of this case, if any
+  bool injected_write_ = false;
   std::optional<Running> running_;  ///< set from the first timed phase until settle()
 };
 

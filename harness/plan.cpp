@@ -127,6 +127,7 @@ Plan make_plan(const RunRequest& request) {
   const std::regex filter = compile_filter(request.filter);
   Plan plan;
   plan.seed = request.seed;
+  plan.injection = Injection::parse(request.inject);
   plan.blocks = request.blocks > 0 ? request.blocks : kProfileBlocks[static_cast<std::size_t>(profile)];
   for (auto& [variant, requested] : select_variants(request)) {
     const Availability availability = variant.spec->probe(variant.options);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/injection.h"
 #include "harness/variant.h"
 #include "workloads/workload.h"
 
@@ -27,6 +28,7 @@ struct RunRequest {
   std::uint64_t seed = 0;
   std::string kind = "manual";            ///< "nightly" and the like, for history
   std::string in = "host";                ///< which kernel: host, or uml (guest/guest_run.h)
+  std::string inject;                     ///< a slowdown on purpose (injection.h); empty: none
 };
 
 struct PlannedCase {
@@ -55,6 +57,7 @@ struct Plan {
   std::vector<PlannedSkip> skips;
   int blocks = 0;
   std::uint64_t seed = 0;
+  std::optional<Injection> injection;
   [[nodiscard]] std::size_t samples() const;
   /// False when nothing of what was asked for can run.
   [[nodiscard]] bool worth_running() const;

@@ -38,7 +38,9 @@ Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments, Tex
   // Not `-m reports`: that would look in the current folder first.
   static const std::string kStart = "import runpy, sys; sys.path[0] = sys.argv.pop(1); "
                                     "runpy.run_module('reports', run_name='__main__', alter_sys=True)";
-  std::vector<std::string> argv = {"env", "PYTHONDONTWRITEBYTECODE=1", "COLUMNS=" + std::to_string(target.columns),
+  std::error_code error;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);  // the gate starts confirmation runs
+  std::vector<std::string> argv = {"env", "PYTHONDONTWRITEBYTECODE=1", "SBENCH_PROGRAM=" + program.string(), "COLUMNS=" + std::to_string(target.columns),
                                    target.is_terminal ? "SBENCH_TERMINAL=1" : "SBENCH_TERMINAL=", python, "-c", kStart,
                                    package_parent().string()};
   argv.insert(argv.end(), arguments.begin(), arguments.end());

@@ -96,7 +96,8 @@ json request_json(const RunRequest& request) {
           {"device", request.device},       {"image_dir", request.image_dir},
           {"image_size", request.image_size}, {"blocks", request.blocks},
           {"budget_s", request.budget_s},   {"seed", request.seed},
-          {"kind", request.kind},           {"in", request.in}};
+          {"kind", request.kind},           {"in", request.in},
+          {"inject", request.inject}};
 }
 
 RunRequest request_from_json(const json& value) {
@@ -115,6 +116,7 @@ RunRequest request_from_json(const json& value) {
   value.at("seed").get_to(request.seed);
   value.at("kind").get_to(request.kind);
   request.in = value.value("in", "host");
+  request.inject = value.value("inject", "");  // results of before have none
   return request;
 }
 
@@ -132,6 +134,7 @@ json run_header(const RunRequest& request, const Plan& plan, const Device& devic
       {"order", "blocked-shuffle"},
       {"started", started},
       {"command", command},
+      {"request", request_json(request)},
       {"blocks_planned", plan.blocks},
       {"control", {{"driver", "native"}, {"paired", true}}},
       {"device",
@@ -146,6 +149,9 @@ json run_header(const RunRequest& request, const Plan& plan, const Device& devic
       {"environment",
        {{"identity", environment.identity}, {"version", environment.version}, {"state", environment.state}}},
   };
+  if (!request.inject.empty()) {
+    body["injected"] = request.inject;
+  }
   body["suite"] = {{"name", "default"}, {"version", 1}, {"hash", "sha256:" + sha256_hex(suite)}};
   return {{"context", benchmark_context()}, {"request", request_json(request)}, {"sbench", std::move(body)}};
 }

@@ -139,6 +139,9 @@ Status Runner::take_sample(Store& store, int block, const PlannedVariant& planne
   const std::string name = each.name(planned.variant);
   const std::uint64_t sample_start_ns = Case::clock_ns();
   LiveCase live(store, each.params, plan_.seed, serial);
+  if (plan_.injection && plan_.injection->hits(name)) {
+    live.inject(*plan_.injection);
+  }
   Status status = live.begin();
   double shell_real_s = 0;
   if (status.ok()) {

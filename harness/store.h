@@ -19,6 +19,8 @@ class Store {
   [[nodiscard]] Driver& driver() { return *driver_; }
   [[nodiscard]] Device& device() { return device_; }
   [[nodiscard]] const Variant& variant() const { return variant_; }
+  /// Where the driver's own file system is mounted.
+  [[nodiscard]] const std::filesystem::path& root() const { return root_; }
   /// Closes and opens again; no Mount may be alive. With `cold`, drops the system's caches in between.
   [[nodiscard]] Status reopen(bool cold);
 

@@ -16,7 +16,7 @@ from .result_file import Run
 
 TIERS = ("identity", "version", "state")
 # Differ between any two moments; a list of them would bury what matters.
-_MOMENTARY = ("state.free_memory_bytes", "state.load_average", "state.uptime_s", "state.pressure_avg10")
+MOMENTARY = ("state.free_memory_bytes", "state.load_average", "state.uptime_s", "state.pressure_avg10")
 ABSENT = "–"
 
 
@@ -63,7 +63,7 @@ def differences(runs: Sequence[Run]) -> list[Difference]:
         facts = [_run_facts(run) if tier == "run" else dict(flat("", run.body["environment"][tier])) for run in runs]
         for name in dict.fromkeys(key for each in facts for key in each):
             values = tuple(each.get(name, ABSENT) for each in facts)
-            momentary = any(f"{tier}.{name}".startswith(prefix) for prefix in _MOMENTARY)
+            momentary = any(f"{tier}.{name}".startswith(prefix) for prefix in MOMENTARY)
             if len(set(values)) > 1 and not momentary:
                 found.append(Difference(tier, name, values))
     return found

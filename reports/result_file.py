@@ -7,7 +7,9 @@ with one line that says what to do.
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -171,6 +173,10 @@ class Run:
 def _read_json(path: Path) -> Any:
     try:
         content = path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise ReportError(f"{path} is damaged or cut short (gzip); copy it again") from None
     except IsADirectoryError:
         raise ReportError(f"{path} is a folder; name the result.json in it") from None
     except OSError as error:

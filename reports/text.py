@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _TIME_UNITS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
@@ -93,3 +94,10 @@ def plain(text: object) -> str:
 def markdown(text: object) -> str:
     """`text` with Markdown and HTML disarmed, fit for a table cell."""
     return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", plain(text).replace("&", "&amp;"))
+
+
+def columns(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A plain table: left-aligned columns two blanks apart, the last one ragged."""
+    lines = [tuple(plain(cell) for cell in line) for line in (head, *rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)

@@ -347,6 +347,8 @@ void add_run_command(CLI::App& program, CommandContext& context) {
   command->add_option("--output", flags->output, "folder for result.json, report.html and figures");
   command->add_option("--resume", flags->resume, "finish the interrupted run in this folder");
   command->add_option("--kind", request.kind, "a label kept in the result, for example nightly")->capture_default_str();
+  command->add_option("--inject", request.inject, "slow cases down on purpose, to test the gate: REGEX=slow:20% or REGEX=write:1400K")
+      ->group("Testing the gate");
   command->add_flag("--dry-run", flags->dry_run, "print the plan and touch nothing");
   command->add_flag("--wipe", flags->wipe, "allow a device that carries a signature to be overwritten");
   command->add_flag("--yes", flags->yes, "do not ask before a device is overwritten");

@@ -21,15 +21,13 @@ def _order(row: dict[str, Any]) -> tuple:
 
 def build(run_set: RunSet, history_name: str) -> list[Figure]:
     """The newest run's machine in that history; nothing where it has no night. Raises ReportError for a bad history."""
-    from ..gate.replay import replay
+    from ..gate.replay import newest_stream, replay
     from ..history import trend
     from ..history.store import History
 
     newest = run_set.newest.run
     with History.open(history_name) as history:
-        nights = [n for n in history.nights(likeness.machine(newest)) if not n.injected]
-        suites = list(dict.fromkeys(n.suite for n in nights))
-        nights = [n for n in nights if n.suite == suites[-1]] if suites else []
+        nights = newest_stream(history.nights(likeness.machine(newest)))
         trends = trend.trends(replay(nights, history.acks())) if nights else []
     if not trends:
         return []
@@ -44,7 +42,7 @@ def build(run_set: RunSet, history_name: str) -> list[Figure]:
                   str(row["nights"]), changes(row)) for row, _ in ordered)
     return [Figure(
         "trend", "Over the nights",
-        f"{len(nights)} nights of suite {suites[-1]} on this machine; times relative to native, so that a slow machine cancels. Lower is better. "
+        f"{len(nights)} nights of suite {nights[-1].suite} on this machine; times at the speed native had in the same blocks, so that a slow machine cancels. Lower is better. "
         f"Shown: the {len(shown)} series of {len(ordered)} that moved or waver most.",
         f"{moved} of {len(ordered)} series changed their level",
         ("series", "engine", "state", "level", "detects", "nights", "changes"), rows, partial(trend.draw, shown, newest.control),

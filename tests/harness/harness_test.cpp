@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <fstream>
 #include <regex>
 
@@ -194,8 +195,30 @@ TEST(RunnerTest, a_request_survives_json) {
   request.filter = "copy_up";
   request.seed = 42;
   request.budget_s = 600;
+  request.inject = "build=slow:20%";
   const RunRequest back = request_from_json(request_json(request));
   EXPECT_EQ(request_json(back), request_json(request));
+}
+
+TEST(InjectionTest, a_text_names_cases_and_an_amount) {
+  EXPECT_FALSE(Injection::parse("").has_value());
+  const auto slow = Injection::parse("build/overlay2/image:small=slow:20%");
+  ASSERT_TRUE(slow.has_value());
+  EXPECT_TRUE(slow->hits("layer_build.build/overlay2/image:small"));
+  EXPECT_FALSE(slow->hits("layer_build.build/native/image:small"));
+  for (const char* bad : {"build", "=slow:20%", "build=slow:20", "build=slow:-1%", "build=write:1", "build=leap:3%", "(=slow:3%"}) {
+    EXPECT_THROW(static_cast<void>(Injection::parse(bad)), UsageError) << bad;
+  }
+}
+
+TEST(InjectionTest, it_waits_its_share_and_writes_without_leaving_a_file) {
+  const auto started = std::chrono::steady_clock::now();
+  Injection::parse("x=slow:50%")->slow_down(0.04);
+  EXPECT_GE(std::chrono::steady_clock::now() - started, std::chrono::milliseconds(20));
+  const testing::TemporaryFolder folder;
+  ASSERT_TRUE(Injection::parse("x=write:1400K")->write(folder.path()).ok());
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  EXPECT_FALSE(Injection::parse("x=write:1400K")->write(folder.path() / "missing").ok());
 }
 
 TEST(ProgressTest, plain_lines_carry_counts_and_json_lines_parse) {

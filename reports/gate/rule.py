@@ -1,0 +1,358 @@
+"""The decision rule of METHOD d.2, one series and one night at a time. Knows numbers only: no files, no words.
+
+A reading is a night's location of ln seconds, twice: as it is, and divided by the control's
+time in the same blocks, so that a slow machine cancels. How much of the control a series
+takes (`share`, 0 to 1) is what made its accepted nights agree best: an operation shorter
+than a time slice does not feel the load that makes the control slow, and dividing by it
+would add noise. Larger is worse. The baseline is frozen while something is wrong: a night enters it only
+when nothing about it is suspicious, or a slow regression would teach the gate to accept it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .. import statistics
+
+MAD_TO_SIGMA = 1.4826
+SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
+SHARE_GAIN = 0.9  # a smaller share must make the nights agree better by this factor
+Z_DETECT = 3.42  # z(0.995) + z(0.8): alpha 0.005, power 0.8 (METHOD d.5)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The defaults of METHOD d.2 in one place."""
+
+    window: int = 40  # accepted nights in a baseline
+    full: int = 20  # nights for gating
+    provisional: int = 8  # nights for warnings
+    prior: float = 10.0  # weight of the spread common to all series
+    floor: float = 0.01  # no series is steadier than this
+    suspect: float = 2.5
+    fast: float = 6.0
+    fast_effect: float = 0.08
+    slack: float = 1.0  # k of the CUSUM
+    limit: float = 6.0  # h of the CUSUM
+    clip: float = 4.0
+    effect: float = 0.03
+    calm: float = 1.0  # a CUSUM above it keeps a night out of the baseline
+    shift_controls: float = 0.25
+    shift_drivers: float = 0.50
+    quarantine: float = 0.25  # a series that detects only larger changes is reported, not gated
+    shift_series: int = 2  # fewer series than this are no shift of the environment
+    exact_share: float = 0.01
+    exact_varies: float = 0.10  # share of baseline nights off the reference: not exact enough to gate
+
+
+RULE = Rule()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """ln seconds, and the same at the machine's reference speed; `error` is the night's own standard error, from its blocks."""
+
+    plain: float
+    paired: float
+    error: float = 0.0
+
+    def at(self, share: float) -> float:
+        return (1 - share) * self.plain + share * self.paired
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Of one series: median, scale and number of accepted nights."""
+
+    centre: float
+    scale: float
+    nights: int
+    share: float = 1.0
+    error: float = 0.0  # a usual night's standard error
+
+    def z(self, value: float, error: float = 0.0) -> float:
+        """Distance in scales; a night whose blocks disagree more than usual counts for less."""
+        return (value - self.centre) / math.sqrt(self.scale**2 + max(0.0, error**2 - self.error**2))
+
+    @property
+    def detectable(self) -> float:
+        """Smallest relative change one night detects with 80 % power (METHOD d.5); `scale` holds the baseline's own uncertainty."""
+        return math.expm1(min(Z_DETECT * self.scale, 50.0))
+
+
+def pooled(own: float, nights: int, common: float, rule: Rule = RULE) -> float:
+    """The scale of a series: its own drawn towards the machine's, never below the floor, widened for a short baseline."""
+    variance = (rule.prior * common**2 + (nights - 1) * own**2) / (rule.prior + nights - 1)
+    return max(math.sqrt(variance), rule.floor) * math.sqrt(1 + 1.57 / nights)
+
+
+@dataclass
+class Outcome:
+    """One series in one night. `status`: learning, warned, noisy, ok, suspect, regressed, improved, shifted or invalid."""
+
+    value: float
+    status: str = "learning"
+    z: float | None = None
+    effect: float | None = None  # ln; of the less bad measurement once confirmed
+    first_z: float | None = None  # before confirmation
+    confirmed: float | None = None  # the rerun's value
+    path: str = ""  # fast or cusum, of an alarm that is new
+    accepted: bool = False
+    cusum: float = 0.0
+    baseline: Baseline | None = None
+    since: int | None = None  # night index at which the regression began
+
+
+@dataclass
+class Series:
+    """What the rule remembers of one timed series."""
+
+    readings: list[tuple[int, Reading]] = field(default_factory=list)  # of every valid night of the segment
+    accepted: list[Reading] = field(default_factory=list)
+    cusum: float = 0.0
+    excess: list[tuple[int, float]] = field(default_factory=list)  # (night, effect) since the CUSUM left zero
+    better: float = 0.0
+    gains: list[float] = field(default_factory=list)
+    alarmed_since: int | None = None
+
+    def agreed(self, window: int) -> tuple[float, np.ndarray]:
+        """(share of the control, the accepted nights' values at it), over the last `window` nights."""
+        recent = self.accepted[-window:]
+        both = np.array([(r.plain, r.paired) for r in recent]).reshape(-1, 2)
+        found = (1.0, both[:, 1], statistics.mad(both[:, 1]) if len(recent) else 0.0)
+        for share in SHARES[1:]:
+            values = (1 - share) * both[:, 0] + share * both[:, 1]
+            spread = statistics.mad(values) if len(recent) else 0.0
+            if spread < SHARE_GAIN * found[2]:
+                found = (share, values, spread)
+        return found[0], found[1]
+
+    def restart(self, readings: Sequence[tuple[int, Reading]] = ()) -> None:
+        """A new segment that begins with `readings`."""
+        self.readings = list(readings)
+        self.accepted = [reading for _, reading in readings]
+        self.cusum = self.better = 0.0
+        self.excess, self.gains = [], []
+        self.alarmed_since = None
+
+
+def change_point(values: Sequence[float], least: int = 1) -> int:
+    """Where two medians fit `values` best (least absolute error): index of the second segment's first value; both have `least` values."""
+    data = np.asarray(values, float)
+    if len(data) < 2 * least:
+        return len(data)
+
+    def cost(part: np.ndarray) -> float:
+        return float(np.sum(np.abs(part - np.median(part))))
+
+    return min(range(least, len(data) - least + 1), key=lambda i: (cost(data[:i]) + cost(data[i:]), i))
+
+
+class Panel:
+    """All timed series of one machine, stepped night by night in order."""
+
+    def __init__(self, rule: Rule = RULE) -> None:
+        self.rule = rule
+        self.series: dict[str, Series] = {}
+        self.controls: dict[str, Series] = {}
+        self.night = -1
+
+    def _baselines(self, group: Mapping[str, Series]) -> dict[str, Baseline]:
+        """Of every series with enough nights; scales are pooled over the group."""
+        rule = self.rule
+        own = {}
+        for name, series in group.items():
+            share, values = series.agreed(rule.window)
+            if len(values) >= rule.provisional:
+                own[name] = (float(np.median(values)), MAD_TO_SIGMA * statistics.mad(values), len(values), share)
+        common = float(np.median([scale for _, scale, _, _ in own.values()])) if own else 0.0
+        return {name: Baseline(centre, pooled(scale, nights, common, rule), nights, share, self._error(group[name])) for name, (centre, scale, nights, share) in own.items()}
+
+    def _error(self, series: Series) -> float:
+        return float(np.median([reading.error for reading in series.accepted[-self.rule.window:]]))
+
+    def shifted(self, values: Mapping[str, Reading], controls: Mapping[str, Reading]) -> str:
+        """Step 1: why the whole environment moved tonight, "" when it did not. Looks, changes nothing."""
+        rule = self.rule
+        for group, night, share, words in ((self.controls, controls, rule.shift_controls, "control"), (self.series, values, rule.shift_drivers, "driver")):
+            baselines = self._baselines(group)
+            moves = []
+            for name, reading in night.items():
+                baseline = baselines.get(name)
+                if baseline and baseline.nights >= rule.full:
+                    value = reading.at(baseline.share)
+                    z, effect = baseline.z(value, reading.error), value - baseline.centre
+                    moves.append(0 if abs(z) <= rule.suspect or abs(effect) <= rule.effect else 1 if z > 0 else -1)
+            moved = [m for m in moves if m]
+            count = len(moved) if words == "control" else max(moved.count(1), moved.count(-1), 0)
+            if count >= rule.shift_series and count > share * len(moves):
+                return f"{count} of {len(moves)} {words} series moved" + ("" if words == "control" else " the same way")
+        return ""
+
+    def suspects(self, values: Mapping[str, Reading]) -> list[str]:
+        """Series to measure again tonight: z above the limit with a baseline that gates or warns."""
+        found = []
+        for name, baseline in self._baselines(self.series).items():
+            known = self.series[name].alarmed_since is not None or baseline.detectable > self.rule.quarantine
+            if name in values and not known and baseline.z(values[name].at(baseline.share), values[name].error) > self.rule.suspect:
+                found.append(name)
+        return found
+
+    def step(self, values: Mapping[str, Reading], controls: Mapping[str, Reading], reruns: Mapping[str, Reading] | None = None,
+             valid: bool = True, learn: bool = True) -> tuple[str, dict[str, Outcome]]:
+        """One night: (why the environment shifted or "", outcome of every series). `reruns` are confirmations.
+
+        An invalid night is looked at by nobody; with `learn` false (a slowdown made on purpose)
+        it is judged and stays out of every baseline.
+        """
+        self.night += 1
+        shift = self.shifted(values, controls) if valid else ""
+        baselines = self._baselines(self.series)
+        outcomes = {}
+        for name, reading in values.items():
+            series, baseline = self.series.setdefault(name, Series()), baselines.get(name)
+            outcome = outcomes[name] = Outcome(reading.at(baseline.share if baseline else 1.0), baseline=baseline)
+            if not valid:
+                outcome.status = "invalid"
+                continue
+            series.readings.append((self.night, reading))
+            if shift:
+                outcome.status, outcome.cusum, outcome.since = "shifted", series.cusum, series.alarmed_since
+                continue
+            self._judge(series, outcome, reading, (reruns or {}).get(name))
+            if learn and outcome.accepted:
+                series.accepted.append(reading)
+        if valid and not shift and learn:
+            for name, reading in controls.items():
+                self.controls.setdefault(name, Series()).accepted.append(reading)
+        return shift, outcomes
+
+    def _judge(self, series: Series, outcome: Outcome, reading: Reading, rerun: Reading | None) -> None:
+        rule, baseline = self.rule, outcome.baseline
+        if baseline is None:
+            outcome.accepted = True
+            return
+        value = outcome.value
+        outcome.z = outcome.first_z = baseline.z(value, reading.error)
+        if outcome.z > rule.suspect and rerun is not None:
+            outcome.confirmed = rerun.at(baseline.share)
+            outcome.z = min(outcome.z, baseline.z(outcome.confirmed, rerun.error))
+            value = min(value, outcome.confirmed)
+        outcome.effect = value - baseline.centre
+        noisy = baseline.detectable > rule.quarantine
+        gating = baseline.nights >= rule.full and not noisy
+        self._accumulate(series, outcome, gating)
+        outcome.cusum = series.cusum
+        fast = outcome.z > rule.fast and outcome.effect > math.log1p(rule.fast_effect)
+        slow = series.cusum > rule.limit and float(np.mean([e for _, e in series.excess])) > math.log1p(rule.effect)
+        suspect = outcome.z > rule.suspect
+        if series.alarmed_since is not None:
+            outcome.status, outcome.since = "regressed", series.alarmed_since
+        elif gating and ((fast and outcome.confirmed is not None) or slow):
+            recent = [(night, reading.at(baseline.share)) for night, reading in series.readings[-60:]]
+            series.alarmed_since = outcome.since = self._began(series, recent)
+            outcome.status, outcome.path = "regressed", "fast" if fast and outcome.confirmed is not None else "cusum"
+        elif noisy:
+            outcome.status = "noisy"
+        elif not gating:
+            outcome.status = "warned" if suspect else "learning"
+        elif suspect:
+            outcome.status = "suspect"
+        elif series.better > rule.limit and float(np.mean(series.gains)) > math.log1p(rule.effect):
+            outcome.status = "improved"
+        else:
+            outcome.status = "ok"
+        outcome.accepted = series.alarmed_since is None and series.cusum <= rule.calm and outcome.z < rule.suspect
+
+    def _accumulate(self, series: Series, outcome: Outcome, gating: bool) -> None:
+        """Step 4 and its mirror; a baseline that does not gate yet keeps both at zero."""
+        rule = self.rule
+        if not gating:
+            series.cusum = series.better = 0.0
+            series.excess, series.gains = [], []
+            return
+        clipped = min(max(outcome.z, -rule.clip), rule.clip)
+        series.cusum = max(0.0, series.cusum + clipped - rule.slack)
+        series.excess = [*series.excess, (self.night, outcome.effect)] if series.cusum > 0 else []
+        series.better = max(0.0, series.better - clipped - rule.slack)
+        series.gains = [*series.gains, -outcome.effect] if series.better > 0 else []
+
+    def _began(self, series: Series, recent: Sequence[tuple[int, float]]) -> int:
+        """Night index of the regression's first night: the change point among the nights the CUSUM has not forgotten."""
+        start = recent[change_point([value for _, value in recent])][0] if len(recent) > 1 else self.night
+        first = series.excess[0][0] if series.excess else self.night
+        return min(max(start, first), self.night)
+
+    def accept_level(self, name: str) -> None:
+        """An acknowledged regression: the new segment begins where it began, with what was seen since."""
+        series = self.series[name]
+        start = series.alarmed_since if series.alarmed_since is not None else (series.readings[-1][0] if series.readings else 0)
+        series.restart([each for each in series.readings if each[0] >= start])
+
+    def forget(self, name: str) -> None:
+        """A new segment that begins with the next night."""
+        self.series[name].restart()
+
+
+@dataclass
+class ExactOutcome:
+    """A count in one night. `status`: learning, varies, ok, regressed, improved, shifted or invalid."""
+
+    median: float
+    least: float
+    most: float
+    status: str = "learning"
+    reference: float | None = None
+    step: float | None = None
+    new: bool = False
+    since: int | None = None
+
+
+@dataclass
+class ExactSeries:
+    """What the rule remembers of one exact metric (step 5)."""
+
+    unit_floor: float
+    accepted: list[float] = field(default_factory=list)  # medians of nights
+    alarmed_since: int | None = None
+    since_alarm: list[float] = field(default_factory=list)
+
+    def step(self, night: int, values: Sequence[float], valid: bool, learn: bool, rule: Rule = RULE) -> ExactOutcome:
+        """One night's values of all blocks."""
+        data = np.asarray(values, float)
+        outcome = ExactOutcome(float(np.median(data)), float(data.min()), float(data.max()))
+        if not valid:
+            outcome.status = "invalid"
+            return outcome
+        recent = self.accepted[-rule.window:]
+        accepted = True
+        if len(recent) >= rule.provisional:
+            reference = outcome.reference = float(np.median(recent))
+            step = outcome.step = max(rule.exact_share * abs(reference), self.unit_floor)
+            off = sum(abs(value - reference) > step for value in recent) / len(recent)
+            if self.alarmed_since is not None:
+                outcome.status, accepted = "regressed", False
+            elif off > rule.exact_varies:
+                outcome.status = "varies"
+            elif outcome.least > reference + step:
+                outcome.status, outcome.new, accepted = "regressed", True, False
+                self.alarmed_since = night
+            elif outcome.most < reference - step:
+                outcome.status = "improved"
+            else:
+                outcome.status = "ok"
+        outcome.since = self.alarmed_since
+        if accepted and learn:
+            self.accepted.append(outcome.median)
+        elif not accepted:
+            self.since_alarm.append(outcome.median)
+        return outcome
+
+    def restart(self, keep_level: bool) -> None:
+        """A new reference: from the nights since the alarm (`keep_level`), or from the nights to come."""
+        self.accepted = self.since_alarm if keep_level else []
+        self.since_alarm, self.alarmed_since = [], None
