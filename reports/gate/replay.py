@@ -122,7 +122,9 @@ class Replay:
     nights: list[Judged]
     panel: Panel
     cells: dict[str, Cell]  # timed series → its newest cell
-    control: str = "native"
+    control: str
+    levels: dict[str, float]
+    usual_pressure: list[float]
 
 
 def _version_differences(before: Night, after: Night) -> list[likeness.Difference]:
@@ -227,4 +229,4 @@ def replay(nights: Sequence[Night], decisions: Sequence[Decision] = (), rule: Ru
         own = pressure(night)
         if own is not None and not invalid:
             usual_pressure.append(own)
-    return Replay(judged, panel, cells, nights[-1].control if nights else "native")
+    return Replay(judged, panel, cells, nights[-1].control if nights else "native", levels, usual_pressure[-rule.window:])

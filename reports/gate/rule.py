@@ -118,9 +118,12 @@ class Series:
     better: float = 0.0
     gains: list[float] = field(default_factory=list)
     alarmed_since: int | None = None
+    _agreed: tuple[int, tuple[float, np.ndarray]] | None = None  # for so many accepted nights
 
     def agreed(self, window: int) -> tuple[float, np.ndarray]:
         """(share of the control, the accepted nights' values at it), over the last `window` nights."""
+        if self._agreed is not None and self._agreed[0] == len(self.accepted):
+            return self._agreed[1]
         recent = self.accepted[-window:]
         both = np.array([(r.plain, r.paired) for r in recent]).reshape(-1, 2)
         found = (1.0, both[:, 1], statistics.mad(both[:, 1]) if len(recent) else 0.0)
@@ -129,12 +132,14 @@ class Series:
             spread = statistics.mad(values) if len(recent) else 0.0
             if spread < SHARE_GAIN * found[2]:
                 found = (share, values, spread)
+        self._agreed = (len(self.accepted), (found[0], found[1]))
         return found[0], found[1]
 
     def restart(self, readings: Sequence[tuple[int, Reading]] = ()) -> None:
         """A new segment that begins with `readings`."""
         self.readings = list(readings)
         self.accepted = [reading for _, reading in readings]
+        self._agreed = None
         self.cusum = self.better = 0.0
         self.excess, self.gains = [], []
         self.alarmed_since = None
