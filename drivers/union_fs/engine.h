@@ -65,6 +65,7 @@ struct Found {
   std::vector<BranchIndex> branches;
   std::vector<std::pair<BranchIndex, std::string>> moved;
   std::vector<BranchIndex> xattr_whiteouts;
+  std::string redirect;
   // metacopy: where the data is.
   bool metacopy = false;
   BranchIndex data_branch = 0;
@@ -166,6 +167,8 @@ class UnionFs final : public FileSystem {
   [[nodiscard]] Result<FdLease> upper_fd(Node& directory) { return directory_fd(directory, kUpper); }
   [[nodiscard]] Result<Fd> open_below(BranchIndex branch, const std::string& path, int flags) const;
   [[nodiscard]] std::string lower_path(const Node& directory, BranchIndex branch) const;
+  /// The path under which the union of the lower branches shows the directory's lower content: what redirects name.
+  [[nodiscard]] std::string redirect_path(const Node& directory) const;
   /// What the branches say of `name`, from branches[first] on.
   [[nodiscard]] Result<NameState> probe_locked(Node& directory, const std::string& name, bool want_lower);
   /// Goes on below a directory or metacopy file found at branches[at] that redirects.
@@ -221,7 +224,8 @@ class UnionFs final : public FileSystem {
     Fd fd;
     struct stat status {};
     BranchIndex branch = 0;
-    std::string path;  ///< in its branch; empty: the file has no name any more
+    std::string path;      ///< in its branch; empty: the file has no name any more
+    std::string redirect;  ///< in the union of the lower branches
   };
   [[nodiscard]] Result<Source> open_source(Node& node);
   [[nodiscard]] Status set_metacopy(Node& node, const Source& source, const Fd& copy);

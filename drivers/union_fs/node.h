@@ -4,7 +4,7 @@
 // number), so every name of a hard-linked file leads to one node. It is reached
 // through one of its names (parent, name), or through `pin` once that is gone.
 //
-// What guards what: `parent`, `name` and `moved` change only under the union's
+// What guards what: `parent`, `name`, `moved` and `redirect` change only under the union's
 // tree lock held exclusively; `branches` and the names inside a directory under
 // that directory's lock; `branch` rises from a lower branch to the writable one
 // once, under the parent directory's lock.
@@ -47,6 +47,8 @@ struct DirectoryState {
   std::vector<BranchIndex> branches;  ///< that make up the directory, nearest first; never empty
   /// Paths of it in branches where it is not simply (path of the parent)/name; sorted by branch.
   std::vector<std::pair<BranchIndex, std::string>> moved;
+  /// Where the union of the lower branches alone shows its lower content, when not at (that of the parent)/name.
+  std::string redirect;
   /// Branches where it may hold whiteouts that are files with an attribute (opaque = x); nearly always empty.
   std::vector<BranchIndex> xattr_whiteouts;
   std::shared_ptr<DirectoryIndex> index;  ///< nullptr: not read yet, or forgotten

@@ -4,7 +4,7 @@
 // is a directory that others understand: aufs' (`.wh.` whiteouts) or the
 // kernel's overlayfs' (0:0 devices, trusted.overlay.* attributes). Nobody else
 // may change a branch while a union over it is open. FORMAT.md says what lies
-// in the writable branch, README-worthy limits stand there too.
+// in the writable branch and where the union differs from a plain directory.
 //
 // Memory: one node (about 150 bytes and its name; a directory about 350 more,
 // plus 2 bytes a branch) for each file somebody holds a reference to and for

@@ -117,6 +117,8 @@ Result<UnionFs::Source> UnionFs::open_source(Node& node) {
   if (*at.place.name != '\0') {
     const std::string directory = lower_path(*node.parent, source.branch);
     source.path = directory.empty() ? node.name : directory + "/" + node.name;
+    const std::string redirect = redirect_path(*node.parent);
+    source.redirect = redirect.empty() ? node.name : redirect + "/" + node.name;
     source.fd = Fd(node.type == DT_REG
                        ? ::openat(at.place.fd(), at.place.name, O_RDONLY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC)
                        : ::openat(at.place.fd(), at.place.name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
@@ -136,7 +138,7 @@ Status UnionFs::set_metacopy(Node& node, const Source& source, const Fd& copy) {
   }
   int code = union_fs::set_xattr(copy.get(), "", dialect_.metacopy.c_str(), "");
   if (code == 0) {
-    code = union_fs::set_xattr(copy.get(), "", dialect_.redirect.c_str(), "/" + source.path);
+    code = union_fs::set_xattr(copy.get(), "", dialect_.redirect.c_str(), "/" + source.redirect);
   }
   if (code != 0) {
     return make_error(code, "cannot mark the copy of {}", node.name);

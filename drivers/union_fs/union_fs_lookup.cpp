@@ -76,6 +76,14 @@ std::string UnionFs::lower_path(const Node& directory, BranchIndex branch) const
   return joined(lower_path(*directory.parent, branch), directory.name);
 }
 
+std::string UnionFs::redirect_path(const Node& directory) const {
+  if (directory.parent == nullptr) {
+    return {};
+  }
+  const std::string& redirect = directory.directory->redirect;
+  return redirect.empty() ? joined(redirect_path(*directory.parent), directory.name) : redirect;
+}
+
 bool UnionFs::is_whiteout(const Node& directory, BranchIndex branch, int fd, const char* name,
                           const struct stat& status) const {
   if (dialect_.aufs) {
@@ -180,15 +188,14 @@ Status UnionFs::walk_layers(Node& directory, const std::string& name, std::size_
   std::optional<Found>& found = state.found;
   for (std::size_t i = first; i < of.branches.size(); ++i) {
     const BranchIndex branch = of.branches[i];
-    // A directory that no lower branch has under this name may still be redirected to one.
-    const bool last = (only && dialect_.aufs) || i + 1 == of.branches.size();
+    const bool last = i + 1 == of.branches.size();
     SBENCH_TRY_SET(const FdLease fd, directory_fd(directory, branch));
     struct stat status {};
     if (::fstatat(fd->get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno != ENOENT) {
         return answer();
       }
-      if (dialect_.aufs && (!last || branch == kUpper) && of.branches.size() > 1 &&
+      if (dialect_.aufs && !only && of.branches.size() > 1 && (!last || branch == kUpper) &&
           ::faccessat(fd->get(), whiteout_of(name).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
         state.upper_whiteout = branch == kUpper && !found;
         break;
@@ -227,7 +234,8 @@ Status UnionFs::walk_layers(Node& directory, const std::string& name, std::size_
       return follow_redirect(directory, i, marks.redirect.empty() ? name : marks.redirect, *found);
     }
     found->branches.push_back(branch);
-    if (last) {
+    // A directory that nothing of this name lies below may still be redirected.
+    if (dialect_.aufs ? only || last : branch + 1u == branches_.size()) {
       break;
     }
     SBENCH_TRY_SET(const LayerMarks marks, marks_of(fd->get(), name, true));
@@ -238,6 +246,10 @@ Status UnionFs::walk_layers(Node& directory, const std::string& name, std::size_
       break;
     }
     if (!marks.redirect.empty()) {
+      if (branch == kUpper) {
+        found->redirect = marks.redirect.front() == '/' ? marks.redirect.substr(1)
+                                                        : joined(redirect_path(directory), marks.redirect);
+      }
       return follow_redirect(directory, i, marks.redirect, *found);
     }
     if (only) {
@@ -394,6 +406,7 @@ Result<Node*> UnionFs::node_for(Node& parent, std::string_view name, Found&& fou
     fresh->directory->branches = std::move(found.branches);
     fresh->directory->merged = fresh->directory->branches.size() > 1;
     fresh->directory->moved = std::move(found.moved);
+    fresh->directory->redirect = std::move(found.redirect);
     fresh->directory->xattr_whiteouts = std::move(found.xattr_whiteouts);
   } else if (found.metacopy) {
     fresh->metacopy = true;

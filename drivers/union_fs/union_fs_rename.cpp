@@ -123,9 +123,11 @@ Status UnionFs::mark_moved(Side& side, const Side& target) {
         moved.emplace_back(branch, lower_path(*side.node, branch));
       }
     }
-    code = union_fs::set_xattr(side.fd->get(), side.name, dialect_.redirect.c_str(), "/" + moved.front().second);
+    std::string redirect = redirect_path(*side.node);
+    code = union_fs::set_xattr(side.fd->get(), side.name, dialect_.redirect.c_str(), "/" + redirect);
     if (code == 0) {
       of.moved = std::move(moved);
+      of.redirect = std::move(redirect);
     }
   } else if (side.is_directory()) {
     if (target.state.lower) {
@@ -137,11 +139,7 @@ Status UnionFs::mark_moved(Side& side, const Side& target) {
     std::string redirect;
     if (get_xattr(side.fd->get(), side.name, dialect_.redirect.c_str(), redirect) != 0 || redirect.empty() ||
         redirect.front() != '/') {
-      const auto& branches = side.parent.directory->branches;
-      if (branches.size() < 2) {
-        return make_error(EIO, "a metacopy file without lower data ({})", side.name);
-      }
-      const std::string directory = lower_path(side.parent, branches[1]);
+      const std::string directory = redirect_path(side.parent);
       const std::string name = redirect.empty() ? side.name : redirect;
       redirect = directory.empty() ? "/" + name : "/" + directory + "/" + name;
       code = union_fs::set_xattr(side.fd->get(), side.name, dialect_.redirect.c_str(), redirect);

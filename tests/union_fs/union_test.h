@@ -27,7 +27,7 @@ namespace sbench::testing {
 /// Calls by path on a FileSystem, errno results (0: done). Gives every reference back.
 class PathCalls {
  public:
-  explicit PathCalls(FileSystem& file_system, Caller caller = {0, 0, 0, 022}) : fs_(file_system), caller_(caller) {}
+  explicit PathCalls(FileSystem& file_system, Caller caller = {0, 0, 0, 0}) : fs_(file_system), caller_(caller) {}
 
   /// A node with a reference, released at the end of the scope.
   class Held {
