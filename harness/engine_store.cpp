@@ -3,10 +3,11 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include <algorithm>
-#include <filesystem>
-
 #include <fmt/ranges.h>
+
+#include <chrono>
+#include <filesystem>
+#include <thread>
 
 #include "drivers/base/file.h"
 #include "drivers/block/direct_device.h"
@@ -70,7 +71,18 @@ Result<EngineStore> open_engine_store(const std::string& place, const std::strin
   if (fs::is_directory(path)) {
     path /= "device.img";
   }
-  SBENCH_TRY(check_unused(path));
+  constexpr int kPatience_ms = 3000;  // a server whose mount just went takes a moment to close its pool
+  constexpr int kStep_ms = 10;
+  for (int waited_ms = 0;; waited_ms += kStep_ms) {
+    const Status unused = check_unused(path);
+    if (unused.ok()) {
+      break;
+    }
+    if (unused.error().code != EBUSY || waited_ms >= kPatience_ms) {
+      return unused.error();
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(kStep_ms));
+  }
   EngineStore store;
   store.path = path.string();
   SBENCH_TRY_SET(store.io, DirectDevice::open(path, !writable));

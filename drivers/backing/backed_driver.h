@@ -32,9 +32,9 @@ class BackedDriver : public LayeredDriver {
   explicit BackedDriver(Store store) : LayeredDriver(std::move(store.table)), backing_(std::move(store.backing)) {}
   [[nodiscard]] const Backing& backing() const { return backing_; }
   [[nodiscard]] const std::filesystem::path& root() const { return backing_.root(); }
+  Status remember_shown(const LayerId& id, bool shown) override;
 
  private:
-  Status remember_shown(const LayerId& id, bool shown) final;
   bool was_left_shown(const LayerId& id) const final;
 
   Backing backing_;

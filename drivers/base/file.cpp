@@ -84,7 +84,8 @@ Status write_text_atomic(const fs::path& path, std::string_view text) {
 Status make_directories(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
-  if (error && !fs::is_directory(path)) {
+  std::error_code unknown;
+  if (error && !fs::is_directory(path, unknown)) {
     return make_error(error.value(), "cannot make the directory {}", path.string());
   }
   return {};

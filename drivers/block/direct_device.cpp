@@ -45,10 +45,14 @@ class Ring {
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
 
-  /// Null where the kernel refuses rings.
+  /// Null where the kernel refuses rings. A forked process has its parent's memory, but needs a ring of its own.
   static Ring* of_this_thread() {
-    thread_local Ring ring;
-    return ring.usable_ ? &ring : nullptr;
+    thread_local auto ring = std::make_unique<Ring>();
+    if (ring->owner_ != ::getpid()) {
+      static_cast<void>(ring.release());
+      ring = std::make_unique<Ring>();
+    }
+    return ring->usable_ ? ring.get() : nullptr;
   }
 
   /// Runs up to kRingEntries requests that `prepare` fills in; returns the first negative errno, else 0.
@@ -85,6 +89,7 @@ class Ring {
  private:
   io_uring ring_{};
   bool usable_ = false;
+  const pid_t owner_ = ::getpid();
 };
 
 }  // namespace

@@ -395,6 +395,14 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
     return {};
   }
 
+  /// What stays shown needs its pool.
+  Status remember_shown(const LayerId& id, bool shown) override {
+    if (shown) {
+      pool->keep();
+    }
+    return BackedDriver::remember_shown(id, shown);
+  }
+
   /// Data that the layer's file system still keeps in memory goes to its thin device.
   Status sync_if_shown(const LayerId& id) const {
     if (!is_mount_point(mount_of(id))) {

@@ -1,22 +1,328 @@
 // userspace_engine.cpp: the thin_pool library behind a FUSE server and loop devices.
+//
+// One process owns the pool on the device and shows it as a directory of files,
+// one for each thin device (thin_pool/device_files.h): making, linking, growing
+// and removing files there is how the pool is told what to do. An active device
+// is a loop device with direct I/O over its file, which clears itself at its
+// last close. What the pool holds is cached by nobody but the file systems above.
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <map>
+#include <sstream>
+#include <thread>
+
+#include "drivers/backing/mount_point.h"
+#include "drivers/base/file.h"
+#include "drivers/base/units.h"
+#include "drivers/block/device.h"
+#include "drivers/block/direct_device.h"
 #include "drivers/devicemapper/thin_devices.h"
+#include "drivers/fuse/server_process.h"
+#include "drivers/thin_pool/device_files.h"
 
 namespace sbench::devicemapper {
 
 namespace {
 
+namespace fs = std::filesystem;
+
+/// A file's last close reaches the server a moment after the loop device let go of it.
+constexpr int kReleasePatience_ms = 5000;
+constexpr int kReleaseStep_ms = 1;
+/// How long an earlier server of the same place may take to close its pool.
+constexpr int kTakeoverPatience_ms = 20'000;
+constexpr int kServerThreads = 16;  // most of the time they wait for the device
+
+/// Calls `attempt` until it is no longer EBUSY, or for kReleasePatience_ms.
+template <typename Attempt>
+Status while_busy(Attempt&& attempt) {
+  for (int waited_ms = 0;; waited_ms += kReleaseStep_ms) {
+    const Status done = attempt();
+    if (done.ok() || done.error().code != EBUSY || waited_ms >= kReleasePatience_ms) {
+      return done;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(kReleaseStep_ms));
+  }
+}
+
+Result<std::string> read_attribute(const fs::path& path, const char* name) {
+  std::array<char, 1024> text{};
+  const ssize_t length = ::getxattr(path.c_str(), name, text.data(), text.size());
+  if (length < 0) {
+    return errno_error("cannot read {} of {}", name, path.string());
+  }
+  return std::string(text.data(), static_cast<std::size_t>(length));
+}
+
+/// Nothing is on its way to an active device: its file system is frozen, as dm's suspend does, until this goes.
+class Suspended {
+ public:
+  Suspended() = default;
+  Suspended(const Suspended&) = delete;
+  Suspended& operator=(const Suspended&) = delete;
+  ~Suspended() {
+    if (frozen_.valid()) {
+      ::ioctl(frozen_.get(), FITHAW, 0);
+    }
+  }
+
+  Status begin(const std::string& block_device) {
+    if (const auto target = mount_point_of_device(block_device)) {
+      SBENCH_TRY_SET(Fd root, open_file(*target, O_RDONLY | O_DIRECTORY));
+      if (::ioctl(root.get(), FIFREEZE, 0) != 0) {
+        return errno_error("cannot freeze the file system on {}", target->string());
+      }
+      frozen_ = std::move(root);
+      return {};
+    }
+    SBENCH_TRY_SET(const Fd fd, open_file(block_device, O_RDWR));
+    return ::fsync(fd.get()) == 0 ? Status() : Status(errno_error("cannot flush {}", block_device));
+  }
+
+ private:
+  Fd frozen_;
+};
+
+/// Where a server that outlives its process is written down.
+fs::path record_of(const fs::path& directory) { return directory.string() + ".server"; }
+
+/// "data_used=1 data_total=2 …", as thin_pool::describe() writes it.
+Result<PoolUsage> parse_usage(const std::string& text) {
+  std::map<std::string, std::uint64_t> fields;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    const auto equals = word.find('=');
+    if (equals != std::string::npos) {
+      std::from_chars(word.data() + equals + 1, word.data() + word.size(), fields[word.substr(0, equals)]);
+    }
+  }
+  for (const char* name : {"data_used", "data_total", "metadata_used", "metadata_total", "transaction"}) {
+    if (!fields.contains(name)) {
+      return plain_error(EPROTO, "the pool's figures lack {}: {}", name, text);
+    }
+  }
+  return PoolUsage{fields["data_used"], fields["data_total"], fields["metadata_used"], fields["metadata_total"],
+                   fields["transaction"]};
+}
+
+/// Held by a server while it has its pool open; the next one at the same place waits for it.
+Result<Fd> lock_place(const fs::path& directory) {
+  SBENCH_TRY_SET(Fd lock, open_file(directory.string() + ".lock", O_RDWR | O_CREAT, 0600));
+  for (int waited_ms = 0; ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0; waited_ms += kReleaseStep_ms) {
+    if (errno != EWOULDBLOCK || waited_ms >= kTakeoverPatience_ms) {
+      return errno_error("cannot lock {}.lock: another process serves the pool", directory.string());
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(kReleaseStep_ms));
+  }
+  return lock;
+}
+
+/// In the server's process.
+Result<std::unique_ptr<FileSystem>> open_pool(const std::string& device, const thin_pool::OpenOptions& options,
+                                              const fs::path& directory) {
+  SBENCH_TRY_SET(Fd lock, lock_place(directory));
+  SBENCH_TRY_SET(Fd claim, open_file(device, O_RDONLY | O_EXCL));
+  SBENCH_TRY_SET(auto io, DirectDevice::open(device));
+  SBENCH_TRY_SET(auto pool, thin_pool::Pool::open(*io, options));
+  static auto& held = *new std::array<Fd, 2>();  // until the process ends, after the pool was closed
+  held = {std::move(lock), std::move(claim)};
+  return std::unique_ptr<FileSystem>(new thin_pool::DeviceFiles(std::move(io), std::move(pool)));
+}
+
+/// Starts the server, and returns when it serves the pool on `device` at `directory`.
+Result<std::unique_ptr<fuse::ServerProcess>> serve_pool(const std::string& device, const Options& options,
+                                                        const fs::path& directory) {
+  thin_pool::OpenOptions pool_options;
+  pool_options.pass_discards_down = is_on(options, "dm.blkdiscard");
+  fuse::ServerOptions server;
+  server.session.name = "thin-pool";
+  server.session.threads = kServerThreads;
+  server.session.passthrough = false;
+  server.session.cache_s = 0;
+  return fuse::ServerProcess::start(directory, server, [=] { return open_pool(device, pool_options, directory); });
+}
+
+class UserspaceDevices final : public ThinDevices {
+ public:
+  UserspaceDevices(fs::path directory, std::string device, bool deferred_removal, std::unique_ptr<fuse::ServerProcess> server,
+                   bool stays)
+      : directory_(std::move(directory)),
+        device_(std::move(device)),
+        deferred_removal_(deferred_removal),
+        server_(std::move(server)),
+        stays_(stays) {}
+
+  ~UserspaceDevices() override {
+    active_.clear();
+    if (!stays_) {
+      static_cast<void>(while_busy([this] { return server_->stop(); }));
+    }
+  }
+
+  Status create(ThinId id, std::uint64_t size_bytes) override {
+    if (::mknod(file_of(id).c_str(), S_IFREG | 0600, 0) != 0) {
+      return explain("cannot make thin device {}", id);
+    }
+    return resize(id, size_bytes);
+  }
+
+  Status snapshot(ThinId id, ThinId origin) override {
+    Suspended suspended;
+    if (const auto found = active_.find(origin); found != active_.end()) {
+      SBENCH_TRY(suspended.begin(found->second->path()));
+    }
+    if (::link(file_of(origin).c_str(), file_of(id).c_str()) != 0) {
+      return explain("cannot make thin device {}, a snapshot of {}", id, origin);
+    }
+    return {};
+  }
+
+  Status remove(ThinId id) override {
+    SBENCH_TRY(deactivate(id));
+    return while_busy([&]() -> Status {
+      return ::unlink(file_of(id).c_str()) == 0 ? Status() : explain("cannot remove thin device {}", id);
+    });
+  }
+
+  Result<fs::path> activate(ThinId id, std::uint64_t size_bytes) override {
+    if (const auto found = active_.find(id); found != active_.end()) {
+      return fs::path(found->second->path());
+    }
+    struct stat status {};
+    if (::stat(file_of(id).c_str(), &status) != 0) {
+      return explain("cannot activate thin device {}", id);
+    }
+    if (static_cast<std::uint64_t>(status.st_size) < size_bytes) {
+      SBENCH_TRY(resize(id, size_bytes));
+    }
+    SBENCH_TRY_SET(auto device, Device::attach_image(file_of(id)));
+    if (!device->direct_io()) {
+      return plain_error(ENOTSUP, "{} has no direct I/O to the thin pool: what it writes would be cached twice",
+                         device->path());
+    }
+    const fs::path path = device->path();
+    active_[id] = std::move(device);
+    return path;
+  }
+
+  Status deactivate(ThinId id) override {
+    const auto found = active_.find(id);
+    if (found == active_.end()) {
+      return {};
+    }
+    if (!deferred_removal_) {
+      SBENCH_TRY(open_file(found->second->path(), O_RDONLY | O_EXCL));
+    }
+    active_.erase(found);  // whoever still uses the loop device keeps it, and its last close clears it
+    return {};
+  }
+
+  Result<std::uint64_t> own_bytes(ThinId id) override {
+    SBENCH_TRY_SET(const std::string text, read_attribute(file_of(id), "user.own_bytes"));
+    std::uint64_t bytes = 0;
+    std::from_chars(text.data(), text.data() + text.size(), bytes);
+    return bytes;
+  }
+
+  Result<PoolUsage> usage() override {
+    SBENCH_TRY_SET(const std::string text, read_attribute(directory_, "user.pool"));
+    return parse_usage(text);
+  }
+
+  Status sync() override {
+    SBENCH_TRY_SET(const Fd fd, open_file(directory_, O_RDONLY | O_DIRECTORY));
+    return ::fsync(fd.get()) == 0 ? Status() : Status(errno_error("cannot commit the pool on {}", device_));
+  }
+
+  std::vector<std::pair<std::string, std::string>> status() override {
+    return {{"Data Device", device_},
+            {"Export", "FUSE file under a direct-I/O loop device"},
+            {"Pool Server", std::to_string(server_->pid())}};
+  }
+
+  void keep() override {
+    if (!stays_) {
+      stays_ = server_->leave(record_of(directory_)).ok();
+    }
+  }
+
+ private:
+  [[nodiscard]] fs::path file_of(ThinId id) const { return directory_ / std::to_string(id); }
+
+  Status resize(ThinId id, std::uint64_t size_bytes) {
+    if (::truncate(file_of(id).c_str(), static_cast<off_t>(size_bytes)) != 0) {
+      return explain("cannot give thin device {} its size", id);
+    }
+    return {};
+  }
+
+  /// errno, in the pool's terms.
+  template <typename... Args>
+  [[nodiscard]] Error explain(fmt::format_string<Args...> format, Args&&... args) const {
+    const int code = errno;
+    const std::string what = fmt::format(format, std::forward<Args>(args)...);
+    switch (code) {
+      case ENOSPC: return plain_error(code, "{}: the pool's metadata space is full", what);
+      case ENOENT: return plain_error(code, "{}: the pool has no such device", what);
+      case EEXIST: return plain_error(code, "{}: the pool has one already", what);
+      case ENOTCONN:
+      case ECONNABORTED: return plain_error(EIO, "{}: the process that serves the pool on {} has died", what, device_);
+      case EUCLEAN: return plain_error(code, "{}: the pool is damaged; see sbench check {}", what, device_);
+      default: return make_error(code, "{}", what);
+    }
+  }
+
+  fs::path directory_;
+  std::string device_;
+  bool deferred_removal_;
+  std::unique_ptr<fuse::ServerProcess> server_;
+  bool stays_;  ///< the pool was found standing, or is kept: active devices stand as long as something is mounted from them
+  std::map<ThinId, std::unique_ptr<Device>> active_;
+};
+
 Availability probe(const Options&) {
-  return Availability::no("this sbench has no user-space thin pool yet", "use a newer sbench", EngineClass::userspace);
+  if (!may_mount()) {
+    return Availability::no("mounting needs root (CAP_SYS_ADMIN)", "run sbench as root", EngineClass::userspace);
+  }
+  for (const auto& [device, module] : {std::pair{"/dev/fuse", "fuse"}, std::pair{"/dev/loop-control", "loop"}}) {
+    if (::access(device, R_OK | W_OK) != 0) {
+      return Availability::no(fmt::format("the thin pool in user space needs {}", device),
+                              fmt::format("use a kernel with it, or load its module: modprobe {}", module),
+                              EngineClass::userspace);
+    }
+  }
+  return Availability::yes(EngineClass::userspace);
 }
 
-Error refusal() {
-  const Availability why = probe({});
-  return plain_error(ENOTSUP, "devicemapper cannot run here: {}; {}", why.reason, why.remedy);
+Status format(Device& device, const Options& options) {
+  thin_pool::FormatOptions wanted;
+  SBENCH_TRY_SET(wanted.chunk_bytes, parse_chunk_bytes(options));
+  wanted.skip_zeroing = is_on(options, "dm.skip_block_zeroing");
+  device.release_exclusive();
+  SBENCH_TRY_SET(const auto io, DirectDevice::open(device.path()));
+  return thin_pool::Pool::format(*io, wanted);
 }
 
-Status format(Device&, const Options&) { return refusal(); }
-
-Result<std::unique_ptr<ThinDevices>> open(Device&, const Options&, const std::filesystem::path&) { return refusal(); }
+Result<std::unique_ptr<ThinDevices>> open(Device& device, const Options& options, const fs::path& directory) {
+  const bool stands = find_mount(directory).has_value();
+  device.release_exclusive();
+  SBENCH_TRY_SET(auto server, stands ? fuse::ServerProcess::adopt(directory, record_of(directory))
+                                     : serve_pool(device.path(), options, directory));
+  auto devices = std::make_unique<UserspaceDevices>(directory, device.path(), is_on(options, "dm.use_deferred_removal"),
+                                                    std::move(server), stands);
+  SBENCH_TRY(devices->usage());  // whoever served an adopted directory may have died
+  return std::unique_ptr<ThinDevices>(std::move(devices));
+}
 
 }  // namespace
 

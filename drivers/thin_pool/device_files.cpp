@@ -175,8 +175,7 @@ Status DeviceFiles::sync_file(NodeId, HandleId, bool) { return pool_->flush(); }
 
 Status DeviceFiles::allocate(NodeId node, HandleId, int mode, std::uint64_t offset, std::uint64_t length) {
   SBENCH_TRY_SET(const DeviceId id, device_of(node));
-  const int what = mode & ~FALLOC_FL_KEEP_SIZE;
-  if (what != FALLOC_FL_PUNCH_HOLE && what != FALLOC_FL_ZERO_RANGE) {
+  if ((mode & ~FALLOC_FL_KEEP_SIZE) != FALLOC_FL_PUNCH_HOLE) {
     return plain_error(EOPNOTSUPP, "thin device {} allocates chunks when they are written", id);
   }
   return pool_->zero(id, offset, length);

@@ -5,7 +5,8 @@
 //   link(2)           a snapshot: the new name has the same content, and its own from then on
 //   unlink            deletes the device; EBUSY while it is open
 //   fsync             pool flush, on any file or the directory
-//   punch, zero range the pool's zero()
+//   punch a hole      the pool's zero(). A zeroed range that keeps its space is refused, as dm-thin
+//                     refuses it: the kernel then writes zeros
 //   xattr user.pool on the directory, user.own_bytes on a file: figures as text
 // Reads and writes are direct: multiples of the device's block size, or EINVAL.
 #pragma once

@@ -1,0 +1,262 @@
+// devicemapper_test.cpp: what a first write to a thin snapshot costs, by the device's counters, and what becomes of
+// the driver when its pool is full, its server dies or a device is in use.
+//
+// Figures to meet are real dm-thin's, measured once (4 KiB overwrite and fsync in a 64 MiB file of a snapshot, ext4).
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+
+#include "drivers/block/direct_device.h"
+#include "drivers/thin_pool/check.h"
+#include "tests/conformance/variants.h"
+
+namespace sbench::test {
+namespace {
+
+constexpr std::uint64_t kFileBytes = 64 * kMiB;
+
+Variant userspace(Options more = {}) {
+  more["engine"] = "userspace";
+  return {"devicemapper", std::move(more)};
+}
+
+class Thin : public testing::Test {
+ protected:
+  void SetUp() override { SBENCH_SKIP_UNLESS_AVAILABLE(userspace()); }
+};
+
+void make_image(Driver& driver) {
+  make_layer(driver, "image", {},
+             [](const std::filesystem::path& tree) { write_file(tree / "big", std::string(kFileBytes, 'b')); });
+}
+
+/// Device bytes of 4 KiB written and fsynced at `offset` of the mounted, cold container's file.
+DeviceCounters cost_of_write(TestStore& store, const std::filesystem::path& tree, std::uint64_t offset) {
+  const Fd fd = must(open_file(tree / "big", O_WRONLY));
+  const auto before = must(store.device().counters());
+  EXPECT_EQ(::pwrite(fd.get(), std::string(4096, 'w').data(), 4096, static_cast<off_t>(offset)), 4096);
+  EXPECT_EQ(::fsync(fd.get()), 0);
+  return must(store.device().counters()) - before;
+}
+
+/// The median of first writes to seven chunks: some of them also move ext4's journal into a chunk that is not yet its own.
+DeviceCounters cost_of_first_write(TestStore& store, const std::filesystem::path& tree) {
+  std::vector<DeviceCounters> costs;
+  for (std::uint64_t i = 0; i < 7; ++i) {
+    costs.push_back(cost_of_write(store, tree, (9 + 4 * i) * kMiB));
+  }
+  std::sort(costs.begin(), costs.end(), [](const auto& a, const auto& b) { return a.bytes_written < b.bytes_written; });
+  return costs[3];
+}
+
+/// Opens the store anew, mounts the container, waits until that is written.
+Mount mount_cold(TestStore& store, const LayerId& container) {
+  store.reopen();
+  auto tree = must(store.driver().mount(container));
+  must(store.driver().sync());
+  return tree;
+}
+
+struct FirstWrite {
+  const char* chunk;
+  std::uint64_t written;
+  std::uint64_t read;
+};
+
+class FirstWriteCost : public testing::TestWithParam<FirstWrite> {
+ protected:
+  void SetUp() override { SBENCH_SKIP_UNLESS_AVAILABLE(userspace()); }
+};
+INSTANTIATE_TEST_SUITE_P(Chunks, FirstWriteCost,
+                         testing::Values(FirstWrite{"64K", 122'880, 65'536}, FirstWrite{"512K", 577'536, 524'288}),
+                         [](const auto& each) { return std::string(each.param.chunk); });
+
+TEST_P(FirstWriteCost, is_that_of_dm_thin_and_a_second_one_to_the_chunk_copies_nothing) {
+  TestStore store(userspace({{"dm.blocksize", GetParam().chunk}}));
+  make_image(store.driver());
+  must(store.driver().prepare("writer", "image"));
+  auto tree = mount_cold(store, "writer");
+  const auto first = cost_of_first_write(store, tree.path());
+  const auto second = cost_of_write(store, tree.path(), 33 * kMiB + 8192);
+  std::printf("devicemapper %s: first write %llu written, %llu read; second write %llu written, %llu read\n", GetParam().chunk,
+              static_cast<unsigned long long>(first.bytes_written), static_cast<unsigned long long>(first.bytes_read),
+              static_cast<unsigned long long>(second.bytes_written), static_cast<unsigned long long>(second.bytes_read));
+  EXPECT_NEAR(static_cast<double>(first.bytes_written), static_cast<double>(GetParam().written), 0.15 * GetParam().written);
+  EXPECT_NEAR(static_cast<double>(first.bytes_read), static_cast<double>(GetParam().read), 0.15 * GetParam().read);
+  EXPECT_LE(second.bytes_written, 32 * kKiB) << "the data, and ext4's journal";
+  EXPECT_LE(second.bytes_read, 16 * kKiB);
+  must(tree.release());
+}
+
+TEST_F(Thin, a_first_write_costs_the_same_at_every_depth) {
+  TestStore store(userspace());
+  make_image(store.driver());
+  std::map<int, DeviceCounters> costs;
+  LayerId top = "image";
+  for (int depth = 1; depth <= 100; ++depth) {
+    if (depth == 1 || depth == 10 || depth == 100) {
+      const LayerId writer = fmt::format("writer-{}", depth);
+      must(store.driver().prepare(writer, top));
+      auto tree = mount_cold(store, writer);
+      costs[depth] = cost_of_first_write(store, tree.path());
+      must(tree.release());
+      must(store.driver().remove(writer));
+    }
+    const LayerId next = fmt::format("layer-{}", depth);
+    must(store.driver().prepare(next, top));
+    must(store.driver().commit(next, next));
+    top = next;
+  }
+  for (const auto& [depth, cost] : costs) {
+    std::printf("devicemapper depth %3d: %llu written, %llu read\n", depth,
+                static_cast<unsigned long long>(cost.bytes_written), static_cast<unsigned long long>(cost.bytes_read));
+    EXPECT_NEAR(static_cast<double>(cost.bytes_written), static_cast<double>(costs[1].bytes_written), 16'384);
+    EXPECT_NEAR(static_cast<double>(cost.bytes_read), static_cast<double>(costs[1].bytes_read), 16'384);
+  }
+}
+
+TEST_F(Thin, below_the_free_space_floor_no_layer_is_made_and_what_is_there_stays) {
+  TestStore store(userspace({{"dm.min_free_space", "50%"}, {"dm.basesize", "160M"}}), 200 * kMiB);
+  make_layer(store.driver(), "full", {}, [](const std::filesystem::path& tree) {
+    write_file(tree / "ballast", std::string(70 * kMiB, 'x'));
+  });
+  const Status refused = store.driver().prepare("one-more", "full");
+  ASSERT_EQ(code_of(refused), ENOSPC);
+  EXPECT_THAT(refused.error().what, testing::HasSubstr("less than 50% of its data space free"));
+  store.reopen();
+  auto tree = must(store.driver().mount("full"));
+  EXPECT_EQ(std::filesystem::file_size(tree.path() / "ballast"), 70 * kMiB);
+  must(tree.release());
+  must(store.driver().remove("full"));
+  must(store.driver().prepare("again", {}));
+}
+
+TEST_F(Thin, a_full_pool_fails_writes_and_keeps_what_was_synced) {
+  TestStore store(userspace({{"dm.basesize", "128M"}}), 160 * kMiB);
+  must(store.driver().prepare("c", {}));
+  auto tree = must(store.driver().mount("c"));
+  write_file(tree.path() / "kept", std::string(kMiB, 'k'));
+  must(store.driver().sync());
+  must(store.driver().prepare("d", {}));
+  auto other = must(store.driver().mount("d"));
+  bool failed = false;
+  for (int i = 0; i < 50 && !failed; ++i) {  // two file systems that together promise more than there is
+    for (const auto& path : {tree.path(), other.path()}) {
+      const Fd fd(::open((path / fmt::format("f{}", i)).c_str(), O_WRONLY | O_CREAT, 0644));
+      const std::string data(4 * kMiB, 'f');
+      failed = failed || !fd.valid() || ::write(fd.get(), data.data(), data.size()) != static_cast<ssize_t>(data.size()) ||
+               ::fsync(fd.get()) != 0;
+    }
+  }
+  EXPECT_TRUE(failed);
+  EXPECT_EQ(read_file(tree.path() / "kept"), std::string(kMiB, 'k'));
+  static_cast<void>(other.release());
+  static_cast<void>(tree.release());
+  static_cast<void>(store.driver().remove("d"));
+  store.reopen();
+  auto again = must(store.driver().mount("c"));
+  EXPECT_EQ(read_file(again.path() / "kept"), std::string(kMiB, 'k'));
+}
+
+/// The process that serves the pool, as status() names it.
+pid_t server_of(Driver& driver) {
+  for (const auto& [name, value] : driver.status()) {
+    if (name == "Pool Server") {
+      return static_cast<pid_t>(std::stoi(value));
+    }
+  }
+  ADD_FAILURE() << "no row names the server";
+  return 0;
+}
+
+TEST_F(Thin, when_the_server_is_killed_everything_fails_at_once_and_what_was_synced_is_there_afterwards) {
+  TestStore store(userspace());
+  make_layer(store.driver(), "image", {}, [](const std::filesystem::path& tree) { write_file(tree / "a", "kept"); });
+  must(store.driver().prepare("c", "image"));
+  {
+    auto tree = must(store.driver().mount("c"));
+    write_file(tree.path() / "b", "synced");
+    must(store.driver().sync());
+    ASSERT_EQ(::kill(server_of(store.driver()), SIGKILL), 0);
+    const Fd fd(::open((tree.path() / "c").c_str(), O_WRONLY | O_CREAT, 0644));
+    EXPECT_TRUE(!fd.valid() || ::fsync(fd.get()) != 0) << "nothing may be acknowledged now";
+    EXPECT_FALSE(store.driver().sync().ok());
+    const Status refused = store.driver().prepare("d", "image");
+    ASSERT_FALSE(refused.ok());
+  }
+  store.reopen();
+  {
+    auto tree = must(store.driver().mount("c"));
+    EXPECT_EQ(read_file(tree.path() / "a"), "kept");
+    EXPECT_EQ(read_file(tree.path() / "b"), "synced");
+  }
+  store.close();
+  const auto io = must(DirectDevice::open(store.device().path(), true));
+  EXPECT_THAT(thin_pool::check_pool(*io).findings, testing::IsEmpty());
+}
+
+TEST_F(Thin, a_store_whose_process_is_killed_leaves_no_server_no_loop_device_and_a_whole_pool) {
+  TestStore store(userspace());
+  make_layer(store.driver(), "image", {}, [](const std::filesystem::path& tree) { write_file(tree / "a", "kept"); });
+  store.close();
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const pid_t victim = ::fork();
+  if (victim == 0) {
+    enter_private_mounts();
+    auto driver = store.variant().spec().open(store.device(), store.variant().options(), store.root());
+    pid_t server = 0;
+    if (driver.ok() && (*driver)->prepare("c", "image").ok()) {
+      auto tree = (*driver)->mount("c");
+      if (tree.ok()) {
+        std::ofstream(tree->path() / "b") << "synced";
+        server = (*driver)->sync().ok() ? server_of(**driver) : 0;
+        static_cast<void>(!::write(ends[1], &server, sizeof(server)));
+        ::pause();
+      }
+    }
+    static_cast<void>(!::write(ends[1], &server, sizeof(server)));
+    ::_exit(1);
+  }
+  pid_t server = 0;
+  ASSERT_EQ(::read(ends[0], &server, sizeof(server)), static_cast<ssize_t>(sizeof(server)));
+  ::close(ends[0]);
+  ::close(ends[1]);
+  ::kill(victim, SIGKILL);
+  ::waitpid(victim, nullptr, 0);
+  ASSERT_GT(server, 0);
+  const auto runs = [server] {  // a zombie that init has not collected does not
+    const std::string text = read_trimmed(fmt::format("/proc/{}/stat", server));
+    return !text.empty() && text.find(") Z ") == std::string::npos;
+  };
+  for (int i = 0; i < 500 && runs(); ++i) {
+    ::usleep(10'000);
+  }
+  EXPECT_FALSE(runs()) << "the server outlived its process";
+  store.open();
+  auto tree = must(store.driver().mount("c"));
+  EXPECT_EQ(read_file(tree.path() / "b"), "synced");
+}
+
+TEST_F(Thin, discarded_files_give_their_chunks_back_to_the_device) {
+  TestStore store(userspace({{"dm.mountopt", "discard"}}));
+  must(store.driver().prepare("c", {}));
+  auto tree = must(store.driver().mount("c"));
+  write_file(tree.path() / "f", std::string(64 * kMiB, 'f'));
+  must(store.driver().sync());
+  const auto full = must(store.driver().usage("c"));
+  const auto before = must(store.device().counters());
+  std::filesystem::remove(tree.path() / "f");
+  must(store.driver().sync());
+  must(store.driver().sync());
+  const auto freed = must(store.driver().usage("c"));
+  EXPECT_LE(freed.bytes_allocated + 60 * kMiB, full.bytes_allocated);
+  EXPECT_GE((must(store.device().counters()) - before).bytes_discarded, 60 * kMiB);
+  must(tree.release());
+}
+
+}  // namespace
+}  // namespace sbench::test
