@@ -41,6 +41,7 @@ constexpr ThinId kFirstLayerDevice = 2;
 constexpr ThinId kThinIds = 1u << 24;
 constexpr std::uint64_t kStoreBytes = 32 * kMiB;
 constexpr std::uint64_t kBaseBytesDefault = 10 * kGiB;  // Docker's
+constexpr std::uint64_t kMetadataBytesMin = 4 * kMiB;
 constexpr int kUnmountPatience_ms = 2000;
 
 /// What the file system of dm.fs takes at least.
@@ -118,6 +119,11 @@ Availability probe(const Options& options) {
 
 Status format(Device& device, const Options& options) {
   SBENCH_TRY(check_options(options));
+  const std::uint64_t bytes_min = kStoreBytes + base_bytes_min(options) + kMetadataBytesMin;
+  if (device.size_bytes() < bytes_min) {
+    return plain_error(ENOSPC, "{} is too small for devicemapper: it has {}, at least {} are needed", device.path(),
+                       human_size(static_cast<double>(device.size_bytes())), format_size(bytes_min));
+  }
   return pick_engine(options).format(device, options);
 }
 

@@ -149,6 +149,7 @@ Result<std::unique_ptr<fuse::ServerProcess>> serve_pool(const std::string& devic
   server.session.threads = kServerThreads;
   server.session.passthrough = false;
   server.session.cache_s = 0;
+  server.gives_up_mounts = true;
   return fuse::ServerProcess::start(directory, server, [=] { return open_pool(device, pool_options, directory); });
 }
 

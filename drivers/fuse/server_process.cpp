@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -112,6 +113,45 @@ void tell(int pipe, const Status& status) {
   static_cast<void>(::write(pipe, &ready, sizeof(ready)));
 }
 
+/// A mount namespace of the process' own, for now with copies of the parent's mounts; returns the parent's.
+Result<Fd> copy_mounts() {
+  SBENCH_TRY_SET(Fd parents, open_file("/proc/self/ns/mnt", O_RDONLY));
+  if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    return errno_error("cannot make a mount namespace");
+  }
+  return parents;
+}
+
+/// Shows what is mounted at `target` here in the mount namespace `where` instead.
+Status move_mount_to(const Fd& where, const std::filesystem::path& target) {
+  constexpr unsigned kClone = 1;      // OPEN_TREE_CLONE
+  constexpr unsigned kEmptyPath = 4;  // MOVE_MOUNT_F_EMPTY_PATH
+  const Fd tree(static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, target.c_str(), kClone | O_CLOEXEC)));
+  if (!tree.valid()) {
+    return errno_error("cannot take the mount at {} along", target.string());
+  }
+  Status moved;
+  std::thread([&] {  // only this thread goes there
+    if (::unshare(CLONE_FS) != 0 || ::setns(where.get(), CLONE_NEWNS) != 0 ||
+        ::syscall(SYS_move_mount, tree.get(), "", AT_FDCWD, target.c_str(), kEmptyPath) != 0) {
+      moved = errno_error("cannot mount on {}", target.string());
+    }
+  }).join();
+  return moved;
+}
+
+/// Leaves nothing of what copy_mounts() copied but an empty root with /dev/fuse.
+Status drop_mounts() {
+  constexpr const char* kRoot = "/proc";  // any directory; in this namespace nobody else looks at it
+  struct stat fuse {};
+  if (::stat("/dev/fuse", &fuse) != 0 || ::mount("none", kRoot, "tmpfs", 0, "mode=0700,size=64k") != 0 ||
+      ::chdir(kRoot) != 0 || ::mkdir("dev", 0700) != 0 || ::mknod("dev/fuse", S_IFCHR | 0600, fuse.st_rdev) != 0 ||
+      ::syscall(SYS_pivot_root, ".", ".") != 0 || ::umount2(".", MNT_DETACH) != 0 || ::chdir("/") != 0) {
+    return errno_error("cannot give up the mounts of the parent");
+  }
+  return {};
+}
+
 struct Ends {
   int ready = -1;
   int control = -1;
@@ -123,15 +163,29 @@ struct Ends {
   auto kept = options.keep_fds;
   kept.insert(kept.end(), {ends.ready, ends.control, ends.parent});
   become_server(options.session.name, kept);
+  const auto give_up = [&](const Error& why) {
+    tell(ends.ready, why);
+    ::_exit(1);
+  };
+  auto parents = options.gives_up_mounts ? copy_mounts() : Result<Fd>(Fd());
+  if (!parents.ok()) {
+    give_up(parents.error());
+  }
   auto files = make();
   if (!files.ok()) {
-    tell(ends.ready, files.error());
-    ::_exit(1);
+    give_up(files.error());
   }
   auto session = Session::mount(**files, target, options.session);
   if (!session.ok()) {
-    tell(ends.ready, session.error());
-    ::_exit(1);
+    give_up(session.error());
+  }
+  if (options.gives_up_mounts) {
+    Status given_up = move_mount_to(*parents, target);
+    given_up = given_up.ok() ? drop_mounts() : given_up;
+    if (!given_up.ok()) {
+      give_up(given_up.error());
+    }
+    parents->reset();
   }
   std::thread(watch_parent, ends.parent, ends.control, target.string()).detach();
   tell(ends.ready, {});

@@ -24,6 +24,9 @@ namespace sbench::fuse {
 struct ServerOptions {
   SessionOptions session;
   std::vector<int> keep_fds;    ///< descriptors that stay open in the server
+  /// The server gives up the parent's mounts once it serves: none is held by it, and its end waits for none. Needed
+  /// where file systems are mounted from its own files; what it needs by path is to be opened by MakeFileSystem.
+  bool gives_up_mounts = false;
   int stall_limit_ms = 120'000;  ///< without any answer while requests wait, the connection is aborted
 };
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "drivers/layer/tree.h"
+#include "harness/journal.h"
 #include "tests/conformance/variants.h"
 
 namespace sbench::test {
@@ -291,12 +292,9 @@ TEST_P(Conformance, leftovers_of_a_killed_prepare_do_not_disturb_the_next) {
   make_layer(store.driver(), "base", {}, [](const fs_path&) {});
   must(store.driver().prepare("key", "base"));
   write_file(must(store.driver().mount("key")).path() / "old", "old");
-  store.close();
-  {  // as if the process had been killed before the layer was entered in the table
-    const auto backing = store.mount_backing();
-    ASSERT_EQ(::unlink((store.root() / "table" / "active" / "key").c_str()), 0);
-  }
-  store.open();
+  // As if the process had been killed before the layer was entered in the table.
+  ASSERT_EQ(::unlink((store.tables() / "active" / "key").c_str()), 0);
+  store.reopen();
   must(store.driver().prepare("key", "base"));
   EXPECT_FALSE(path_exists(must(store.driver().mount("key")).path() / "old"));
 }
@@ -400,8 +398,7 @@ TEST_P(Conformance, a_detached_mount_outlives_the_driver_and_is_adopted) {
   must(last.release());
   must(store.driver().commit("name", "key"));
   store.close();
-  EXPECT_TRUE(is_mount_point(store.root())) << "an adopted backing stays";
-  must(unmount(store.root(), 2000));
+  EXPECT_GE(must(unmount_below(store.root())), 1) << "an adopted backing stays";
 }
 
 TEST_P(Conformance, closing_leaves_no_mount) {

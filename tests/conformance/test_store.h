@@ -111,6 +111,12 @@ class TestStore {
     return must(Backing::mount(*device_, type, root_));
   }
 
+  /// Where the open store has its LayerTable.
+  std::filesystem::path tables() const {
+    const auto below = root_ / "store" / "table";  // devicemapper keeps a file system for its tables
+    return ::access(below.c_str(), F_OK) == 0 ? below : root_ / "table";
+  }
+
   Driver& driver() { return *driver_; }
   Device& device() { return *device_; }
   const Variant& variant() const { return variant_; }
