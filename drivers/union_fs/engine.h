@@ -31,6 +31,7 @@
 #include "drivers/union_fs/file_copy.h"
 #include "drivers/union_fs/node.h"
 #include "drivers/union_fs/node_table.h"
+#include "drivers/union_fs/pseudo_links.h"
 #include "drivers/union_fs/union_fs.h"
 #include "drivers/union_fs/work_area.h"
 
@@ -55,6 +56,7 @@ struct Place {
 struct Reach {
   std::shared_lock<std::shared_mutex> lock;
   Place place;
+  std::unique_ptr<std::string> link;  ///< what place.name points to when the node is reached through its pseudo-link
 };
 
 /// What a name in a directory turned out to be.
@@ -187,6 +189,8 @@ class UnionFs final : public FileSystem {
   [[nodiscard]] bool is_whiteout(const Node& directory, BranchIndex branch, int fd, const char* name,
                                  const struct stat& status) const;
   [[nodiscard]] Result<Node*> node_for(Node& parent, std::string_view name, Found&& found);
+  [[nodiscard]] Result<Node*> linked_node_for(Node& parent, std::string_view name, Found&& found);
+  [[nodiscard]] Result<Node*> plain_node_for(Node& parent, std::string_view name, Found&& found);
   [[nodiscard]] std::uint64_t shown_inode(Node& parent, int fd, const std::string& name, const Found& found);
   [[nodiscard]] bool may_have_origins(Node& directory);
   [[nodiscard]] Result<Entry> entry_of(Node& node, const struct stat& status);
@@ -230,7 +234,15 @@ class UnionFs final : public FileSystem {
   [[nodiscard]] Result<Source> open_source(Node& node);
   [[nodiscard]] Status set_metacopy(Node& node, const Source& source, const Fd& copy);
   /// Gives the finished copy the node's name and makes it the node's file.
-  [[nodiscard]] Status place_copy(Node& node, const Fd& copy, const std::string& made_name);
+  [[nodiscard]] Status place_copy(Node& node, const Fd& copy, const std::string& made_name, const Source& source);
+  [[nodiscard]] Status place_linked_copy_locked(Node& node, const Fd& copy, const std::string& made_name,
+                                                const Source& source, ino_t inode);
+  [[nodiscard]] Status place_at_name_locked(Node& node, int source, const char* source_name, const Fd* copy,
+                                            const std::string& made_name);
+  /// A name that only lower branches have becomes a link to the node's copy in the writable branch.
+  [[nodiscard]] Status link_up(Node& parent, const std::string& name, Node& node);
+  /// Gives all names of pseudo-linked files their links and removes the hidden ones: auplink's "flush".
+  void resolve_pseudo_links();
   void set_origin(FileAt source, BranchIndex branch, FileAt copy);
   void mark_impure(Node& directory, int upper);
 
@@ -256,6 +268,10 @@ class UnionFs final : public FileSystem {
   [[nodiscard]] Status remove_upper_directory(int parent_fd, const std::string& name, bool lower);
   /// A name of the node is gone; with the last one nothing finds it any more.
   void detach_locked(Node& node, bool last_link);
+  /// The same for a file, whose name was in the writable branch (`upper`) or not; `links`: its st_nlink before.
+  void name_gone_locked(Node* node, const Found& found, bool upper);
+  /// The node of what was found if somebody holds it, held once more.
+  [[nodiscard]] Node* known_node(const Found& found);
   void pin(Node& node, int directory, const char* name);
 
   // union_fs_rename.cpp; those with Side: the tree lock is held exclusively.
@@ -279,6 +295,7 @@ class UnionFs final : public FileSystem {
   Dialect dialect_;
   Branches branches_;
   WorkArea work_;
+  PseudoLinks pseudo_links_;
   FdCache fds_;
   NodeTable table_;
   Node* root_ = nullptr;

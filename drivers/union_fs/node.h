@@ -83,6 +83,7 @@ struct Node {
   std::uint32_t generation = 0;
   unsigned char type = 0;               ///< DT_*
   std::atomic<bool> metacopy{false};    ///< the file's data is elsewhere (NodeExtra)
+  std::atomic<bool> linked{false};      ///< reached through its pseudo-link, whatever its names
   std::atomic<bool> gone{false};        ///< its last name was removed: st_nlink is 0
   bool in_table = false;                ///< guarded by the table's locks
   std::unique_ptr<DirectoryState> directory;  ///< directories only

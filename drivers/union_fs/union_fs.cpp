@@ -29,12 +29,14 @@ UnionFs::UnionFs(const UnionOptions& options, Branches branches)
         }
       }) {}
 
-UnionFs::~UnionFs() = default;
+UnionFs::~UnionFs() { resolve_pseudo_links(); }
 
 Status UnionFs::start() {
   const bool writable = branches_.has_upper();
   if (writable) {
     SBENCH_TRY(work_.open(options_.dialect, branches_[kUpper].root->get(), options_.work));
+    SBENCH_TRY(dialect_.aufs ? pseudo_links_.open(branches_[kUpper].root->get(), ".wh..wh.plnk")
+                             : pseudo_links_.open(work_.fd(), "../links"));
   }
   auto root = std::make_unique<Node>();
   root->holds = 1;

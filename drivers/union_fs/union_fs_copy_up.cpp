@@ -10,6 +10,7 @@
 
 #include "drivers/union_fs/engine.h"
 #include "drivers/union_fs/origin.h"
+#include "drivers/union_fs/scan.h"
 #include "drivers/union_fs/xattr_at.h"
 
 namespace sbench::union_fs {
@@ -183,7 +184,7 @@ Status UnionFs::copy_up_regular(Node& node, CopyUp what, off_t truncate_to) {
     if (metacopy) {
       node.metacopy.store(true, std::memory_order_release);
     }
-    done = place_copy(node, copy, made);
+    done = place_copy(node, copy, made, source);
     if (done.ok() && !metacopy) {
       node.metacopy.store(false, std::memory_order_release);
     } else if (!done.ok() && metacopy && !data_elsewhere) {
@@ -226,7 +227,7 @@ Status UnionFs::copy_up_other(Node& node) {
   Status done = copy.ok() ? Status() : Status(copy.error());
   if (done.ok()) {
     const SharedTree tree(tree_);
-    done = place_copy(node, copy.value(), made);
+    done = place_copy(node, copy.value(), made, source);
   }
   if (!done.ok()) {
     work_.discard(made);
@@ -234,12 +235,15 @@ Status UnionFs::copy_up_other(Node& node) {
   return done;
 }
 
-Status UnionFs::place_copy(Node& node, const Fd& copy, const std::string& made_name) {
+Status UnionFs::place_copy(Node& node, const Fd& copy, const std::string& made_name, const Source& source) {
   struct stat status {};
   if (::fstat(copy.get(), &status) != 0) {
     return errno_error("cannot stat the copy of {}", node.name);
   }
   const DirectoryLock lock(node.parent->directory->lock);
+  if (source.status.st_nlink > 1 && !node.gone.load()) {
+    return place_linked_copy_locked(node, copy, made_name, source, status.st_ino);
+  }
   if (node.pin() != nullptr) {  // its name was removed: the copy lives on without one
     Fd pinned(::fcntl(copy.get(), F_DUPFD_CLOEXEC, 0));
     if (!pinned.valid()) {
@@ -255,20 +259,128 @@ Status UnionFs::place_copy(Node& node, const Fd& copy, const std::string& made_n
     table_.detach(node);
     return {};
   }
+  SBENCH_TRY(place_at_name_locked(node, copy.get(), "", &copy, made_name));
+  node.branch.store(kUpper, std::memory_order_release);
+  table_.rekey(node, branches_.key(kUpper, status.st_ino));
+  note_put_locked(*node.parent, node.name, node);
+  return {};
+}
+
+// The copy, or (without `copy`) a link to (source, source_name), gets the node's name; the directory's times stay.
+Status UnionFs::place_at_name_locked(Node& node, int source, const char* source_name, const Fd* copy,
+                                     const std::string& made_name) {
   SBENCH_TRY_SET(const FdLease target, upper_fd(*node.parent));
   struct stat parent_status {};
   if (::fstat(target->get(), &parent_status) != 0) {
     return errno_error("cannot stat a directory");
   }
-  if (const int code = work_.place(copy, made_name, target->get(), node.name.c_str()); code != 0) {
+  int code = 0;
+  if (copy != nullptr) {
+    code = work_.place(*copy, made_name, target->get(), node.name.c_str());
+  } else if (::linkat(source, source_name, target->get(), node.name.c_str(), 0) != 0) {
+    code = errno;
+  }
+  if (code != 0) {
     return make_error(code, "cannot give the copy of {} its name", node.name);
   }
   (void)set_times({target->get(), ""}, parent_status);
   mark_impure(*node.parent, target->get());
+  return {};
+}
+
+// The hidden link comes first: from then on all lower names mean the copy.
+Status UnionFs::place_linked_copy_locked(Node& node, const Fd& copy, const std::string& made_name,
+                                         const Source& source, ino_t inode) {
+  const std::string link = PseudoLinks::name_of(node.inode);
+  const int folder = pseudo_links_.folder()->get();
+  if (const int code = work_.place(copy, made_name, folder, link.c_str()); code != 0) {
+    return make_error(code, "cannot make the pseudo-link of {}", node.name);
+  }
+  const bool named = node.pin() == nullptr;
+  const auto guard = pseudo_links_.hold();
+  pseudo_links_.add(node.inode, inode, static_cast<std::int64_t>(source.status.st_nlink) - (named ? 1 : 0));
   node.branch.store(kUpper, std::memory_order_release);
-  table_.rekey(node, branches_.key(kUpper, status.st_ino));
+  node.linked.store(true, std::memory_order_release);
+  table_.rekey(node, branches_.key(kUpper, inode));
+  if (!named) {
+    return {};
+  }
+  SBENCH_TRY(place_at_name_locked(node, folder, link.c_str(), nullptr, {}));
   note_put_locked(*node.parent, node.name, node);
   return {};
+}
+
+Status UnionFs::link_up(Node& parent, const std::string& name, Node& node) {
+  SBENCH_TRY(ensure_upper(parent));
+  const DirectoryLock lock(parent.directory->lock);
+  SBENCH_TRY_SET(const NameState state, probe_locked(parent, name, false));
+  if (!state.found || state.found->branch == kUpper || !node.linked.load()) {
+    return {};  // another thread was first
+  }
+  SBENCH_TRY_SET(const FdLease target, upper_fd(parent));
+  struct stat parent_status {};
+  if (::fstat(target->get(), &parent_status) != 0 ||
+      ::linkat(pseudo_links_.folder()->get(), PseudoLinks::name_of(node.inode).c_str(), target->get(), name.c_str(), 0) != 0) {
+    return errno_error("cannot link {} to its copy", name);
+  }
+  (void)set_times({target->get(), ""}, parent_status);
+  mark_impure(parent, target->get());
+  pseudo_links_.take_lower_name(node.inode);
+  note_put_locked(parent, name, node);
+  return {};
+}
+
+void UnionFs::resolve_pseudo_links() {
+  if (pseudo_links_.none()) {
+    return;
+  }
+  const auto inodes = pseudo_links_.all();
+  bool complete = true;
+  // Depth first; a directory is held while its children are visited.
+  const auto visit = [&](const auto& self, NodeId directory) -> void {
+    struct Child {
+      std::string name;
+      bool is_directory;
+    };
+    std::vector<Child> children;
+    auto handle = open_directory(directory);
+    const Status read = !handle.ok() ? Status(handle.error())
+                                     : read_directory(directory, *handle, 0, [&](const DirectoryEntry& entry) {
+      if (is_dot(entry.name)) {
+        return true;
+      }
+      if (entry.type == DT_DIR) {
+        children.push_back({std::string(entry.name), true});
+      } else if (std::binary_search(inodes.begin(), inodes.end(), entry.inode)) {
+        children.push_back({std::string(entry.name), false});
+      }
+      return true;
+    });
+    if (handle.ok()) {
+      release_directory(directory, *handle);
+    }
+    complete = complete && read.ok();
+    for (const Child& child : children) {
+      auto entry = lookup(directory, child.name);
+      if (!entry.ok()) {
+        complete = false;
+        continue;
+      }
+      if (child.is_directory) {
+        self(self, entry->node);
+      } else if (Node& node = node_of(entry->node); node.linked.load()) {
+        const SharedTree tree(tree_);
+        complete = link_up(node_of(directory), child.name, node).ok() && complete;
+      }
+      forget(entry->node, 1);
+    }
+  };
+  visit(visit, kRootNode);
+  if (complete) {
+    for (const std::uint64_t inode : inodes) {
+      pseudo_links_.remove(inode);
+    }
+  }
 }
 
 Status UnionFs::complete_metacopy(Node& node, off_t size) {

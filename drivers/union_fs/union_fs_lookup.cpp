@@ -326,7 +326,7 @@ Status UnionFs::follow_redirect(Node& directory, std::size_t at, const std::stri
         const std::string rest = full.substr(end);
         if (marks.redirect.front() == '/') {
           next_path = marks.redirect + rest;
-          // holds for the branches below; `full` of this branch stays
+          stop = stop && last && found.metacopy;  // it leads on, also below an opaque directory further up
         } else if (absolute) {
           const std::size_t slash = prefix.rfind('/');
           next_path = "/" + (slash == std::string::npos ? std::string() : prefix.substr(0, slash + 1)) +
@@ -389,6 +389,43 @@ std::uint64_t UnionFs::shown_inode(Node& parent, int fd, const std::string& name
 }
 
 Result<Node*> UnionFs::node_for(Node& parent, std::string_view name, Found&& found) {
+  if (!S_ISDIR(found.status.st_mode) && found.status.st_nlink > 1 && branches_.has_upper()) {
+    return linked_node_for(parent, name, std::move(found));
+  }
+  return plain_node_for(parent, name, std::move(found));
+}
+
+// A file with several names may be one whose lower names mean a copy.
+Result<Node*> UnionFs::linked_node_for(Node& parent, std::string_view name, Found&& found) {
+  const auto guard = pseudo_links_.hold();
+  std::optional<std::uint64_t> shown;
+  ino_t inode = found.status.st_ino;
+  if (found.branch == kUpper) {
+    shown = pseudo_links_.shown_of(inode);
+  } else if (const auto upper = pseudo_links_.upper_of(branches_.shown(found.branch, inode))) {
+    shown = branches_.shown(found.branch, inode);
+    inode = *upper;
+  }
+  if (!shown) {
+    return plain_node_for(parent, name, std::move(found));
+  }
+  if (Node* known = table_.find(branches_.key(kUpper, inode))) {
+    return known;
+  }
+  auto fresh = std::make_unique<Node>();
+  fresh->name = name;
+  fresh->holds = 1;
+  fresh->key = branches_.key(kUpper, inode);
+  fresh->inode = *shown;
+  fresh->branch = kUpper;
+  fresh->type = static_cast<unsigned char>(IFTODT(found.status.st_mode));
+  fresh->linked = true;
+  fresh->parent = &parent;
+  NodeTable::hold(parent);
+  return table_.put(std::move(fresh));
+}
+
+Result<Node*> UnionFs::plain_node_for(Node& parent, std::string_view name, Found&& found) {
   const Key key = branches_.key(found.branch, found.status.st_ino);
   if (Node* known = table_.find(key)) {
     return known;
@@ -422,6 +459,8 @@ struct stat UnionFs::shown(Node& node, struct stat status) {
   status.st_ino = node.inode;
   if (node.gone.load(std::memory_order_relaxed)) {
     status.st_nlink = 0;
+  } else if (node.linked.load(std::memory_order_relaxed)) {
+    status.st_nlink = static_cast<nlink_t>(pseudo_links_.names_of(node.inode, status.st_nlink));
   } else if (node.is_directory() && node.directory->merged.load(std::memory_order_relaxed)) {
     status.st_nlink = 1;  // subdirectories are not counted over branches, as in overlayfs
   }
@@ -466,6 +505,10 @@ Result<Entry> UnionFs::lookup(NodeId parent_id, std::string_view name) {
   struct stat status = state.found->status;
   SBENCH_TRY_SET(Node* node, node_for(parent, name, std::move(*state.found)));
   lock.unlock();
+  if (node->linked.load(std::memory_order_acquire)) {
+    SBENCH_TRY_SET(status, stat_node(*node));
+    return entry_of(*node, status);
+  }
   if (node->pin() != nullptr && !node->gone.load()) {
     tree.unlock();
     adopt_name(*node, parent, name);
@@ -521,6 +564,12 @@ Result<Reach> UnionFs::reach(Node& node) {
   }
   at.lock = std::shared_lock(node.parent->directory->lock);
   at.place.branch = node.branch.load(std::memory_order_acquire);
+  if (node.linked.load(std::memory_order_acquire)) {
+    at.place.directory = pseudo_links_.folder();
+    at.link = std::make_unique<std::string>(PseudoLinks::name_of(node.inode));
+    at.place.name = at.link->c_str();
+    return at;
+  }
   if (FdLease pinned = node.pin()) {
     at.place.directory = std::move(pinned);
     return at;

@@ -47,6 +47,36 @@ int UnionFs::put_whiteout(int directory, const std::string& name, bool upper_pre
   return 0;
 }
 
+void UnionFs::name_gone_locked(Node* node, const Found& found, bool upper) {
+  const std::uint64_t links = found.status.st_nlink;
+  if (links <= 1) {
+    if (node != nullptr) {
+      detach_locked(*node, true);
+    }
+    return;
+  }
+  const auto guard = pseudo_links_.hold();
+  const std::uint64_t shown = upper ? pseudo_links_.shown_of(found.status.st_ino).value_or(0)
+                                    : branches_.shown(found.branch, found.status.st_ino);
+  const auto copy = pseudo_links_.upper_of(shown);
+  if (!copy) {
+    return;
+  }
+  if (!upper) {
+    pseudo_links_.take_lower_name(shown);
+  }
+  struct stat status {};
+  if (::fstatat(pseudo_links_.folder()->get(), PseudoLinks::name_of(shown).c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+      pseudo_links_.names_of(shown, status.st_nlink) == 0) {
+    if (node != nullptr) {
+      pin(*node, pseudo_links_.folder()->get(), PseudoLinks::name_of(shown).c_str());
+      node->linked.store(false, std::memory_order_release);
+      detach_locked(*node, true);
+    }
+    pseudo_links_.remove(shown);
+  }
+}
+
 void UnionFs::detach_locked(Node& node, bool last_link) {
   if (last_link) {
     node.gone.store(true);
@@ -84,6 +114,16 @@ Status UnionFs::remove_upper_directory(int parent_fd, const std::string& name, b
   }
   work_.discard(made);
   return {};
+}
+
+Node* UnionFs::known_node(const Found& found) {
+  if (found.branch != kUpper && found.status.st_nlink > 1) {
+    const auto guard = pseudo_links_.hold();
+    if (const auto upper = pseudo_links_.upper_of(branches_.shown(found.branch, found.status.st_ino))) {
+      return table_.find(branches_.key(kUpper, *upper));
+    }
+  }
+  return table_.find(branches_.key(found.branch, found.status.st_ino));
 }
 
 Result<bool> UnionFs::is_empty_locked(Node& directory) {
@@ -168,7 +208,6 @@ Status UnionFs::remove_name(Node& parent, std::string_view name_view, bool direc
     return answer(directory ? ENOTDIR : EISDIR);
   }
   const bool in_upper = state.found->branch == kUpper;
-  const bool last_link = state.found->status.st_nlink <= 1;
   SBENCH_TRY_SET(const FdLease fd, upper_fd(parent));
   if (directory) {
     SBENCH_TRY_SET(Node* node, node_for(parent, name, std::move(*state.found)));
@@ -189,9 +228,9 @@ Status UnionFs::remove_name(Node& parent, std::string_view name_view, bool direc
     drop_index_locked(*node);
     detach_locked(*node, true);
   } else {
-    Node* node = table_.find(branches_.key(state.found->branch, state.found->status.st_ino));
+    Node* node = known_node(*state.found);
     const Dropped held(table_, node);
-    if (node != nullptr && node->parent == &parent && node->name == name) {
+    if (node != nullptr && !node->linked.load() && node->parent == &parent && node->name == name) {
       SBENCH_TRY_SET(const FdLease there, directory_fd(parent, state.found->branch));
       pin(*node, there->get(), name.c_str());
     }
@@ -203,9 +242,7 @@ Status UnionFs::remove_name(Node& parent, std::string_view name_view, bool direc
     if (in_upper && (!state.lower || dialect_.aufs) && ::unlinkat(fd->get(), name.c_str(), 0) != 0) {
       return answer();
     }
-    if (node != nullptr) {
-      detach_locked(*node, last_link);
-    }
+    name_gone_locked(node, *state.found, in_upper);
   }
   note_removed_locked(parent, name, state.lower);
   return {};

@@ -48,7 +48,12 @@ Status UnionFs::prepare_rename(Node& parent, std::string_view name, bool must_ex
     SBENCH_TRY_SET(node, node_for(parent, name, std::move(*state.found)));
   }
   const Dropped held(table_, node);
-  return copy_up(*node, CopyUp::metadata);
+  SBENCH_TRY(copy_up(*node, CopyUp::metadata));
+  if (node->linked.load(std::memory_order_acquire)) {
+    const SharedTree tree(tree_);
+    return link_up(parent, std::string(name), *node);
+  }
+  return {};
 }
 
 Status UnionFs::look_at(Side& side) {
@@ -106,7 +111,7 @@ Status UnionFs::check_rename(const Side& from, const Side& to, unsigned flags) {
     return answer(EXDEV);
   }
   // Somebody may have replaced the file since it was copied up.
-  if (!from.node->is_upper() || (exchange && !to.node->is_upper())) {
+  if (from.state.found->branch != kUpper || (exchange && to.state.found->branch != kUpper)) {
     return answer(EAGAIN);
   }
   return {};
@@ -252,7 +257,7 @@ Status UnionFs::rename_exclusive(Side& from, Side& to, unsigned flags) {
   SBENCH_TRY(mark_moved(from, to));
   if (exchange) {
     SBENCH_TRY(mark_moved(to, from));
-  } else if (to.exists() && to.node->parent == &to.parent && to.node->name == to.name) {
+  } else if (to.exists() && !to.node->linked.load() && to.node->parent == &to.parent && to.node->name == to.name) {
     SBENCH_TRY_SET(const FdLease there, directory_fd(to.parent, to.node->branch));
     pin(*to.node, there->get(), to.name.c_str());
   }
@@ -276,7 +281,11 @@ Status UnionFs::rename_exclusive(Side& from, Side& to, unsigned flags) {
       to.node->directory->dead.store(true, std::memory_order_release);
       drop_index_locked(*to.node);
     }
-    detach_locked(*to.node, to.is_directory() || to.state.found->status.st_nlink <= 1);
+    if (to.is_directory()) {
+      detach_locked(*to.node, true);
+    } else {
+      name_gone_locked(to.node, *to.state.found, to.state.found->branch == kUpper);
+    }
   }
   note_removed_locked(from.parent, from.name, from.state.lower && (flags & RENAME_WHITEOUT) == 0);
   if ((flags & RENAME_WHITEOUT) != 0) {

@@ -216,7 +216,7 @@ void run_model(const ModelCase& model, std::uint64_t seed, std::uint64_t operati
         }
         workers.emplace_back([&, base, thread] {
           Rng rng(seed, fmt::format("{}.{}.{}", stage, half, thread));
-          Twins twins(fs, plain, rng, base, false);
+          Twins twins(fs, plain, rng, base, true);
           for (std::uint64_t i = 0; i < operations / kStages / 2 / threads && !::testing::Test::HasFailure(); ++i) {
             twins.step(stage * 1000000 + i);
           }
@@ -238,15 +238,15 @@ void run_model(const ModelCase& model, std::uint64_t seed, std::uint64_t operati
 
 TEST_P(ModelTest, model_of_a_plain_directory) {
   const std::uint64_t seed = from_environment("SBENCH_UNION_SEED", 20261126);
-  const std::uint64_t operations = from_environment("SBENCH_UNION_OPERATIONS", 3000);
-  for (std::uint64_t i = 0; i < 3 && !HasFailure(); ++i) {
+  const std::uint64_t operations = from_environment("SBENCH_UNION_OPERATIONS", 1500);
+  for (std::uint64_t i = 0; i < 2 && !HasFailure(); ++i) {
     run_model(GetParam(), seed + i, operations, 1);
   }
 }
 
 TEST_P(ModelTest, model_with_threads_on_their_own_subtrees) {
   const std::uint64_t seed = from_environment("SBENCH_UNION_SEED", 20261126);
-  run_model(GetParam(), seed, from_environment("SBENCH_UNION_OPERATIONS", 3000), 4);
+  run_model(GetParam(), seed, from_environment("SBENCH_UNION_OPERATIONS", 1500), 4);
 }
 
 }  // namespace

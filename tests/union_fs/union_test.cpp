@@ -11,8 +11,8 @@ std::string describe_file(const struct stat& status, const std::string& content,
                           const std::string& link_of) {
   std::string line = fmt::format("mode={:o} uid={} gid={}", status.st_mode, status.st_uid, status.st_gid);
   if (S_ISREG(status.st_mode)) {
-    line += fmt::format(" size={} mtime={}.{:09} links={} content={:016x}", status.st_size, status.st_mtim.tv_sec,
-                        status.st_mtim.tv_nsec, status.st_nlink, std::hash<std::string>{}(content));
+    line += fmt::format(" size={} mtime={}.{:09} content={:016x}", status.st_size, status.st_mtim.tv_sec,
+                        status.st_mtim.tv_nsec, std::hash<std::string>{}(content));
   } else if (S_ISLNK(status.st_mode)) {
     line += " target=" + content;
   } else if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) {
@@ -73,7 +73,7 @@ std::map<std::string, std::string> describe(FileSystem& fs) {
         }
       }
       std::string link_of;
-      if (S_ISREG(status.st_mode) && status.st_nlink > 1) {
+      if (!S_ISDIR(status.st_mode)) {
         const auto [first, fresh] = linked.emplace(status.st_ino, at);
         link_of = fresh ? "" : first->second;
       }
@@ -119,7 +119,7 @@ std::map<std::string, std::string> describe(const std::filesystem::path& root) {
         xattrs[names_buffer + i] = value_size < 0 ? "<error>" : std::string(value, static_cast<std::size_t>(value_size));
       }
       std::string link_of;
-      if (S_ISREG(status.st_mode) && status.st_nlink > 1) {
+      if (!S_ISDIR(status.st_mode)) {
         const auto [first, fresh] = linked.emplace(status.st_ino, at);
         link_of = fresh ? "" : first->second;
       }
