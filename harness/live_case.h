@@ -38,8 +38,8 @@ struct Sample {
 class LiveCase final : public Case {
  public:
   /// `serial` numbers the cases of one store, so that ids stay unique.
-  LiveCase(Store& store, const Params& params, std::uint64_t seed, unsigned serial)
-      : store_(store), params_(params), seed_(seed), serial_(serial) {}
+  LiveCase(Store& store, const Params& params, std::uint64_t seed, unsigned serial, const BaseImage* image)
+      : store_(store), params_(params), seed_(seed), serial_(serial), image_(image) {}
 
   /// Slows this case down on purpose; call before begin(). `injection` must outlive it.
   void inject(const Injection& injection) { injection_ = &injection; }
@@ -52,6 +52,7 @@ class LiveCase final : public Case {
   Driver& driver() override { return store_.driver(); }
   const Params& params() const override { return params_; }
   Rng rng(std::string_view stream) const override { return Rng(seed_, stream); }
+  const BaseImage* image() const override { return image_; }
   LayerId unique_id(std::string_view prefix) override;
   Status fixture(const LayerId& name, const std::function<Status()>& make) override;
   Status cold() override;
@@ -76,6 +77,7 @@ class LiveCase final : public Case {
   const Params& params_;
   std::uint64_t seed_;
   unsigned serial_;
+  const BaseImage* image_;
   unsigned ids_ = 0;
   Sample sample_;
   Space space_before_;

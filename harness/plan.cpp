@@ -10,6 +10,7 @@
 
 #include "drivers/base/usage_error.h"
 #include "harness/guest/guest_init.h"
+#include "workloads/content/base_image.h"
 
 namespace sbench {
 namespace {
@@ -84,6 +85,34 @@ std::regex compile_filter(const std::string& filter) {
   }
 }
 
+std::shared_ptr<const BaseImage> load_image_of(const RunRequest& request) {
+  if (request.image.empty()) {
+    if (!request.platform.empty()) {
+      throw UsageError("--platform says which part of an --image is meant; name one");
+    }
+    return nullptr;
+  }
+  auto image = load_base_image(request.image, request.platform);
+  if (!image.ok()) {
+    throw UsageError("--image {}", image.error().what);
+  }
+  return std::move(image).value();
+}
+
+/// The case says in its name which image it stands on: such times do not compare with others.
+Params with_image(const Params& params, const BaseImage& image) {
+  Params named;
+  bool uses_image = false;
+  for (const auto& [name, value] : params.items()) {
+    uses_image = uses_image || name == "image";
+    named.set(name, name == "image" ? image.slug + "-" + value : value);
+  }
+  if (!uses_image) {
+    named.set("base", image.slug);
+  }
+  return named;
+}
+
 }  // namespace
 
 std::string PlannedCase::name(const Variant& variant) const {
@@ -128,6 +157,7 @@ Plan make_plan(const RunRequest& request) {
   Plan plan;
   plan.seed = request.seed;
   plan.injection = Injection::parse(request.inject);
+  plan.image = load_image_of(request);
   plan.blocks = request.blocks > 0 ? request.blocks : kProfileBlocks[static_cast<std::size_t>(profile)];
   for (auto& [variant, requested] : select_variants(request)) {
     const Availability availability = variant.spec->probe(variant.options);
@@ -141,7 +171,7 @@ Plan make_plan(const RunRequest& request) {
         continue;  // real work needs a driver that stores; the harness' own cost is measured on null alone
       }
       for (auto& params : expand_params(*workload, profile)) {
-        PlannedCase planned_case{workload, std::move(params)};
+        PlannedCase planned_case{workload, plan.image ? with_image(params, *plan.image) : std::move(params)};
         if (std::regex_search(planned_case.name(variant), filter)) {
           planned.cases.push_back(std::move(planned_case));
         }

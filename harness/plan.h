@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,6 +27,8 @@ struct RunRequest {
   int blocks = 0;                         ///< 0: the profile's own number
   std::uint64_t budget_s = 0;             ///< 0: none
   std::uint64_t seed = 0;
+  std::string image;                      ///< what workloads stand on (--image); empty: generated layers
+  std::string platform;                   ///< of the image; empty: this machine's
   std::string kind = "manual";            ///< "nightly" and the like, for history
   std::string in = "host";                ///< which kernel: host, or uml (guest/guest_run.h)
   std::string inject;                     ///< a slowdown on purpose (injection.h); empty: none
@@ -58,6 +61,7 @@ struct Plan {
   int blocks = 0;
   std::uint64_t seed = 0;
   std::optional<Injection> injection;
+  std::shared_ptr<const BaseImage> image;  ///< null without --image
   [[nodiscard]] std::size_t samples() const;
   /// False when nothing of what was asked for can run.
   [[nodiscard]] bool worth_running() const;
@@ -65,7 +69,7 @@ struct Plan {
 
 /// Expands the request: adds the `native` control and `null` for the harness'
 /// own overhead, probes every driver, builds the cases. Throws UsageError for
-/// unknown drivers, options, workloads, profiles and bad expressions.
+/// unknown drivers, options, workloads, profiles, bad expressions and images that cannot be used.
 [[nodiscard]] Plan make_plan(const RunRequest& request);
 
 [[nodiscard]] Profile parse_profile(const std::string& name);

@@ -4,6 +4,7 @@
 #include "drivers/base/hash.h"
 #include "harness/environment.h"
 #include "harness/runner.h"
+#include "workloads/content/base_image.h"
 
 namespace sbench {
 
@@ -96,6 +97,7 @@ json request_json(const RunRequest& request) {
           {"device", request.device},       {"image_dir", request.image_dir},
           {"image_size", request.image_size}, {"blocks", request.blocks},
           {"budget_s", request.budget_s},   {"seed", request.seed},
+          {"image", request.image},         {"platform", request.platform},
           {"kind", request.kind},           {"in", request.in},
           {"inject", request.inject}};
 }
@@ -116,6 +118,8 @@ RunRequest request_from_json(const json& value) {
   value.at("seed").get_to(request.seed);
   value.at("kind").get_to(request.kind);
   request.in = value.value("in", "host");
+  request.image = value.value("image", "");
+  request.platform = value.value("platform", "");
   request.inject = value.value("inject", "");  // results of before have none
   return request;
 }
@@ -151,6 +155,14 @@ json run_header(const RunRequest& request, const Plan& plan, const Device& devic
   };
   if (!request.inject.empty()) {
     body["injected"] = request.inject;
+  }
+  if (plan.image) {
+    body["image"] = {{"source", plan.image->source},
+                     {"kind", plan.image->kind},
+                     {"name", plan.image->slug},
+                     {"platform", plan.image->platform},
+                     {"digest", plan.image->digest},
+                     {"layers", plan.image->layers.size()}};
   }
   body["suite"] = {{"name", "default"}, {"version", 1}, {"hash", "sha256:" + sha256_hex(suite)}};
   return {{"context", benchmark_context()}, {"request", request_json(request)}, {"sbench", std::move(body)}};

@@ -138,7 +138,7 @@ Status Runner::take_sample(Store& store, int block, const PlannedVariant& planne
                            unsigned serial) {
   const std::string name = each.name(planned.variant);
   const std::uint64_t sample_start_ns = Case::clock_ns();
-  LiveCase live(store, each.params, plan_.seed, serial);
+  LiveCase live(store, each.params, plan_.seed, serial, plan_.image.get());
   if (plan_.injection && plan_.injection->hits(name)) {
     live.inject(*plan_.injection);
   }

@@ -20,6 +20,8 @@
 
 namespace sbench {
 
+struct BaseImage;
+
 /// Parameter name → value as text, in the order of the workload's declaration.
 class Params {
  public:
@@ -43,6 +45,8 @@ class Case {
   [[nodiscard]] virtual const Params& params() const = 0;
   /// Numbers that depend on the run's seed and `stream` alone: equal for every driver and block.
   [[nodiscard]] virtual Rng rng(std::string_view stream) const = 0;
+  /// The image the user gave as what every workload stands on (content/base_image.h); null: generated layers do.
+  [[nodiscard]] virtual const BaseImage* image() const { return nullptr; }
   /// A layer id no other case of this store uses: "prefix" plus a serial number.
   [[nodiscard]] virtual LayerId unique_id(std::string_view prefix) = 0;
 

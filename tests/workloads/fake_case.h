@@ -85,6 +85,7 @@ class FakeCase final : public Case {
   Driver& driver() override { return store_.driver(); }
   const Params& params() const override { return params_; }
   Rng rng(std::string_view stream) const override { return Rng(20261123, stream); }
+  const BaseImage* image() const override { return given_image; }
   LayerId unique_id(std::string_view prefix) override { return fmt::format("{}-{}-{}", prefix, serial(), ++ids_); }
 
   Status fixture(const LayerId& name, const std::function<Status()>& make) override {
@@ -131,6 +132,7 @@ class FakeCase final : public Case {
   std::map<std::string, double> metrics;
   std::set<std::string> flags;
   std::set<LayerId> fixtures;
+  const BaseImage* given_image = nullptr;
   std::uint64_t bytes_app_written = 0;
   std::uint64_t bytes_app_read = 0;
 

@@ -81,21 +81,20 @@ Status verify_containers(const std::vector<Mount>& mounts, const std::vector<con
   for (std::size_t i = 0; i < mounts.size(); ++i) {
     for (std::size_t k = i % 16; k < entries.size(); k += 16) {  // another sixteenth in every container
       const ImageEntry& entry = *entries[k];
-      SBENCH_TRY(verify_file(mounts[i].path() / entry.path, Content(entry.content_seed, entry.compressible_percent),
-                             entry.size_bytes));
+      SBENCH_TRY(verify_content(mounts[i].path() / entry.path, entry));
     }
   }
   return {};
 }
 
 Status run(Case& c) {
-  const ImageScale scale = parse_image_scale(c.params().text("image"));
+  const ImageScale scale = image_scale(c);
   const std::uint64_t containers = c.params().number("containers");
   SBENCH_TRY_SET(const LayerId image, pulled_image(c, scale, LayerStep::config));
   const MergedImage tree = merged_image(c, scale, LayerStep::config);
   const auto entries = entry_set(tree, c.rng("entry set"));
   SBENCH_TRY_SET(const Case::Space space_before, c.space());
-  SBENCH_TRY(go_cold(c, image, kSentinelPath));
+  SBENCH_TRY(go_cold(c, image, image_probe(c)));
 
   Scratch scratch(c);
   std::vector<Mount> mounts;

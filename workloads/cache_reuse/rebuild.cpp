@@ -19,7 +19,7 @@ Application changed_at(const std::string& step) {
 }
 
 Status run(Case& c) {
-  const ImageScale scale = parse_image_scale(c.params().text("image"));
+  const ImageScale scale = image_scale(c);
   const std::string& step = c.params().text("step");
   SBENCH_TRY_SET(const LayerId base, pulled_image(c, scale, LayerStep::base));
   const auto second_steps = build_steps(c, scale, changed_at(step));

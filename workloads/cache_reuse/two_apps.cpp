@@ -9,7 +9,7 @@ namespace sbench {
 namespace {
 
 Status run(Case& c) {
-  const ImageScale scale = parse_image_scale(c.params().text("image"));
+  const ImageScale scale = image_scale(c);
   SBENCH_TRY_SET(const LayerId base, pulled_image(c, scale, LayerStep::base));
   const auto first_steps = build_steps(c, scale, {});
   const auto second_steps = build_steps(c, scale, {.code = 1, .config = 1});

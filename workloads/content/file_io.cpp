@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "drivers/base/file.h"
@@ -159,6 +160,25 @@ Status verify_file(const std::filesystem::path& path, const Content& base, std::
     SBENCH_TRY(check(before, patch->offset + patch->size_bytes + kSampleBytes));
   }
   return {};
+}
+
+Status verify_bytes(const std::filesystem::path& path, std::span<const std::byte> content) {
+  static thread_local std::vector<std::byte> buffer(kMiB);
+  SBENCH_TRY_SET(const Fd fd, open_file(path, O_RDONLY));
+  std::size_t at = 0;
+  for (;;) {
+    const ssize_t count = ::read(fd.get(), buffer.data(), buffer.size());
+    if (count < 0) {
+      return errno_error("cannot read {}", path.string());
+    }
+    if (count == 0) {
+      return verify(at == content.size(), fmt::format("{} is {} bytes long, not {}", path.string(), at, content.size()));
+    }
+    const auto size = static_cast<std::size_t>(count);
+    SBENCH_TRY(verify(at + size <= content.size() && std::memcmp(buffer.data(), content.data() + at, size) == 0,
+                      fmt::format("{} holds other bytes at or after {}", path.string(), at)));
+    at += size;
+  }
 }
 
 }  // namespace sbench

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "drivers/base/fd.h"
@@ -29,6 +30,9 @@ namespace sbench {
 [[nodiscard]] Status fsync_path(const std::filesystem::path& path);
 /// Reads to the end and forgets the data; returns the bytes read.
 [[nodiscard]] Result<std::uint64_t> read_through(const std::filesystem::path& path);
+
+/// Whether a file holds exactly `content`.
+[[nodiscard]] Status verify_bytes(const std::filesystem::path& path, std::span<const std::byte> content);
 
 /// A range of a file that differs from the file's base content.
 struct Patch {

@@ -8,6 +8,7 @@
 
 #include "drivers/base/file.h"
 #include "drivers/base/units.h"
+#include "workloads/content/base_image.h"
 #include "workloads/content/file_io.h"
 #include "workloads/content/layer_store.h"
 #include "workloads/content/residency.h"
@@ -46,11 +47,10 @@ std::uint64_t content_seed(const Case& c) { return c.rng("content").next(); }
 Content lower_content(const Case& c, std::uint64_t size_bytes) { return Content(content_seed(c) + size_bytes); }
 
 Result<LayerId> lower_file_stack(Case& c, std::uint64_t size_bytes, unsigned depth) {
-  LayerId below;
+  SBENCH_TRY_SET(ParentId below, fixture_base(c));
   for (unsigned level = 1; level <= depth; ++level) {
     const LayerId name = fmt::format("lower-{}-{}", format_size(size_bytes), level);
-    const ParentId parent = level == 1 ? ParentId() : ParentId(below);
-    SBENCH_TRY(written_layer(c, name, parent, [&](const fs::path& root) -> Status {
+    SBENCH_TRY(written_layer(c, name, below, [&](const fs::path& root) -> Status {
       if (level > 1) {
         const Content content(content_seed(c) + level);
         return make_file(root / "data" / fmt::format("layer-{}", level), content, 512);
@@ -61,7 +61,7 @@ Result<LayerId> lower_file_stack(Case& c, std::uint64_t size_bytes, unsigned dep
     }));
     below = name;
   }
-  return below;
+  return *below;
 }
 
 std::vector<SmallFile> small_files(const Case& c, std::uint64_t count) {
@@ -77,7 +77,8 @@ std::vector<SmallFile> small_files(const Case& c, std::uint64_t count) {
 
 Result<LayerId> small_file_layer(Case& c, std::uint64_t count) {
   const LayerId name = fmt::format("tree-{}", count);
-  SBENCH_TRY(written_layer(c, name, std::nullopt, [&](const fs::path& root) -> Status {
+  SBENCH_TRY_SET(const ParentId base, fixture_base(c));
+  SBENCH_TRY(written_layer(c, name, base, [&](const fs::path& root) -> Status {
     SBENCH_TRY(write_probe(root, content_seed(c)));
     fs::path folder;
     for (const auto& file : small_files(c, count)) {
@@ -101,7 +102,41 @@ Status verify_small_file(const fs::path& path, const SmallFile& file, std::uint6
 }
 
 LayerSpec image_spec(const Case& c, ImageScale scale, LayerStep step, unsigned revision) {
-  return LayerSpec{content_seed(c), scale, step, revision};
+  return LayerSpec{content_seed(c), scale, step, revision, c.image(), 0};
+}
+
+std::vector<LayerSpec> image_specs(const Case& c, ImageScale scale, LayerStep top) {
+  std::vector<LayerSpec> specs;
+  for (const LayerStep step : kLayerSteps) {
+    const std::size_t levels = step == LayerStep::base && c.image() != nullptr ? c.image()->layers.size() : 1;
+    for (std::size_t level = 0; level < levels; ++level) {
+      specs.push_back(image_spec(c, scale, step));
+      specs.back().level = static_cast<unsigned>(level);
+    }
+    if (step == top) {
+      break;
+    }
+  }
+  return specs;
+}
+
+LayerStep whole_image(const Case& c) { return c.image() == nullptr ? LayerStep::config : LayerStep::base; }
+
+ImageScale image_scale(const Case& c) {
+  const std::string& text = c.params().text("image");
+  return parse_image_scale(text.substr(text.rfind('-') + 1));
+}
+
+std::string image_probe(const Case& c) {
+  return c.image() == nullptr ? std::string(kSentinelPath) : c.image()->probe_path;
+}
+
+Result<ParentId> fixture_base(Case& c) {
+  if (c.image() == nullptr) {
+    return ParentId();
+  }
+  SBENCH_TRY_SET(LayerId top, pulled_image(c, ImageScale::tiny, LayerStep::base));
+  return ParentId(std::move(top));
 }
 
 Result<std::uint64_t> pull_layer(Driver& driver, const LayerId& name, const LayerId& key, const ParentId& parent,
@@ -116,28 +151,24 @@ Result<std::uint64_t> pull_layer(Driver& driver, const LayerId& name, const Laye
 
 Result<LayerId> pulled_image(Case& c, ImageScale scale, LayerStep top) {
   ParentId below;
-  for (const LayerStep step : kLayerSteps) {
-    const LayerId name = fmt::format("image-{}-{}", to_string(scale), to_string(step));
+  for (const LayerSpec& spec : image_specs(c, scale, top)) {
+    // The layers of a given image are the same whatever is generated above them.
+    const LayerId name = spec.image != nullptr && spec.step == LayerStep::base
+                             ? fmt::format("image-{}", spec.level)
+                             : fmt::format("image-{}-{}", to_string(scale), to_string(spec.step));
     SBENCH_TRY(c.fixture(name, [&]() -> Status {
-      SBENCH_TRY_SET([[maybe_unused]] const auto bytes,
-                     pull_layer(c.driver(), name, name + ".new", below, image_spec(c, scale, step)));
+      SBENCH_TRY_SET([[maybe_unused]] const auto bytes, pull_layer(c.driver(), name, name + ".new", below, spec));
       return {};
     }));
     below = name;
-    if (step == top) {
-      break;
-    }
   }
   return *below;
 }
 
 MergedImage merged_image(const Case& c, ImageScale scale, LayerStep top) {
   std::vector<const ImageLayer*> layers;
-  for (const LayerStep step : kLayerSteps) {
-    layers.push_back(&image_layer(image_spec(c, scale, step)));
-    if (step == top) {
-      break;
-    }
+  for (const LayerSpec& spec : image_specs(c, scale, top)) {
+    layers.push_back(&image_layer(spec));
   }
   return merge_layers(layers);
 }

@@ -49,6 +49,17 @@ struct SmallFile {
 /// prepare, apply and commit of one layer, as one would pull it. Returns the content bytes unpacked.
 [[nodiscard]] Result<std::uint64_t> pull_layer(Driver& driver, const LayerId& name, const LayerId& key,
                                                const ParentId& parent, const LayerSpec& spec);
+/// The layers from the base up to `top` (revision 0), lowest first: with an image in place of the
+/// synthetic base (Case::image), its layers come first.
+[[nodiscard]] std::vector<LayerSpec> image_specs(const Case& c, ImageScale scale, LayerStep top);
+/// What stands for the whole application image: with a given image just its own layers.
+[[nodiscard]] LayerStep whole_image(const Case& c);
+/// The scale that the parameter `image` names: "full", or "NAME-full" with a given image.
+[[nodiscard]] ImageScale image_scale(const Case& c);
+/// A file of the image that no step above it touches; see kSentinelPath.
+[[nodiscard]] std::string image_probe(const Case& c);
+/// What fixtures that are no image stand on: the given image, pulled, or nothing.
+[[nodiscard]] Result<ParentId> fixture_base(Case& c);
 /// The image pulled layer by layer from the base up to `top`; returns the top layer's id.
 [[nodiscard]] Result<LayerId> pulled_image(Case& c, ImageScale scale, LayerStep top);
 /// The merged tree of the layers up to `top` (revision 0).

@@ -7,6 +7,7 @@
 
 #include "drivers/base/check.h"
 #include "drivers/base/units.h"
+#include "workloads/content/base_image.h"
 #include "workloads/content/image_builder.h"
 
 namespace sbench {
@@ -124,29 +125,46 @@ ImageLayer make_base(const LayerSpec& spec) {
   return builder.finish();
 }
 
+/// What the steps above stand on.
+MergedImage base_tree(const LayerSpec& spec) {
+  if (spec.image != nullptr) {
+    return merge_layers(spec.image->all_layers());
+  }
+  return merge_layers({&image_layer({.seed = spec.seed, .scale = spec.scale, .step = LayerStep::base})});
+}
+
+/// finish(), with the owners and modes of folders that a real image below has.
+ImageLayer finish_above(ImageBuilder& builder, const LayerSpec& spec) {
+  return builder.finish(spec.image == nullptr ? MergedImage() : base_tree(spec));
+}
+
 ImageLayer make_packages(const LayerSpec& spec) {
   ImageBuilder builder(spec);
+  const MergedImage below = base_tree(spec);
   const std::uint64_t by = divisor(spec.scale);
   builder.fill_areas(kPackagesAreas, kPackagesFiles / by, kPackagesBytes / by);
   builder.add_file("var/lib/dpkg/status", 6 * kMiB / 40 / by + 4000);
   builder.add_file("var/lib/dpkg/status-old", 4 * kMiB / 40 / by + 4000);
   builder.add_file("var/log/dpkg.log", 90 * kKiB).compressible_percent = 75;
   builder.add_file("etc/ld.so.cache", 9 * kKiB);
-  builder.remove("var/cache/apt/pkgcache.bin");
-  builder.remove("var/lib/apt/lists");
+  for (const char* path : {"var/cache/apt/pkgcache.bin", "var/lib/apt/lists"}) {
+    if (below.contains(path)) {
+      builder.remove(path);
+    }
+  }
   unsigned libraries = 0;
   unsigned documents = 0;
-  for (const auto& below : image_layer({spec.seed, spec.scale, LayerStep::base, 0}).entries) {
-    const bool plain = S_ISREG(below.mode) && below.hard_link_target.empty();
-    if (plain && below.path.starts_with("usr/lib/x86_64-linux-gnu/gconv/") && libraries < 8) {
-      builder.add_file(below.path, below.size_bytes + 512);  // upgraded
+  for (const auto& [path, entry] : below) {
+    const bool plain = S_ISREG(entry->mode) && entry->hard_link_target.empty();
+    if (plain && path.starts_with("usr/lib/x86_64-linux-gnu/gconv/") && libraries < 8) {
+      builder.add_file(path, entry->size_bytes + 512);  // upgraded
       ++libraries;
-    } else if (plain && below.path.starts_with("usr/share/locale/") && documents < 20 && builder.rng().below(2) == 0) {
-      builder.remove(below.path);
+    } else if (plain && path.starts_with("usr/share/locale/") && documents < 20 && builder.rng().below(2) == 0) {
+      builder.remove(path);
       ++documents;
     }
   }
-  return builder.finish();
+  return finish_above(builder, spec);
 }
 
 ImageLayer make_dependencies(const LayerSpec& spec) {
@@ -155,13 +173,13 @@ ImageLayer make_dependencies(const LayerSpec& spec) {
   builder.fill_areas(kDependenciesAreas, kDependenciesFiles / by, kDependenciesBytes / by);
   builder.add_symlink("opt/venv/lib64", "lib");
   builder.add_file("opt/venv/pyvenv.cfg", 120);
-  return builder.finish();
+  return finish_above(builder, spec);
 }
 
 ImageLayer make_code(const LayerSpec& spec) {
   ImageBuilder builder(spec);
   builder.fill_areas(kCodeAreas, kCodeFiles, kCodeBytes);
-  return builder.finish();
+  return finish_above(builder, spec);
 }
 
 ImageLayer make_layer(const LayerSpec& spec) {
@@ -222,6 +240,9 @@ const char* to_string(LayerStep step) {
 }
 
 const ImageLayer& image_layer(const LayerSpec& spec) {
+  if (spec.image != nullptr && spec.step == LayerStep::base) {
+    return *spec.image->layers.at(spec.level);
+  }
   static std::recursive_mutex mutex;  // the packages layer asks for the base layer
   static std::map<LayerSpec, std::unique_ptr<const ImageLayer>> made;
   const std::lock_guard lock(mutex);
@@ -232,15 +253,31 @@ const ImageLayer& image_layer(const LayerSpec& spec) {
   return *place;
 }
 
+namespace {
+
+void erase_below(MergedImage& merged, const std::string& path) {
+  merged.erase(merged.lower_bound(path + "/"), merged.lower_bound(path + "0"));  // '0' follows '/'
+}
+
+}  // namespace
+
 MergedImage merge_layers(const std::vector<const ImageLayer*>& layers) {
   MergedImage merged;
   for (const auto* layer : layers) {
     for (const auto& path : layer->deletions) {
-      const auto below_end = merged.lower_bound(path + "0");  // '0' follows '/': ends everything below path
-      merged.erase(merged.lower_bound(path + "/"), below_end);
+      erase_below(merged, path);
       merged.erase(path);
     }
+    for (const auto& path : layer->opaques) {
+      erase_below(merged, path);
+    }
     for (const auto& entry : layer->entries) {
+      if (!S_ISDIR(entry.mode)) {
+        const auto replaced = merged.find(entry.path);
+        if (replaced != merged.end() && S_ISDIR(replaced->second->mode)) {
+          erase_below(merged, entry.path);
+        }
+      }
       merged[entry.path] = &entry;
     }
   }

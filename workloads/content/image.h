@@ -11,11 +11,14 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace sbench {
+
+struct BaseImage;
 
 /// full: 120 + 40 + 20 MiB. small: a tenth, for quick runs. tiny: a fortieth, for tests.
 enum class ImageScale { tiny, small, full };
@@ -34,6 +37,8 @@ struct LayerSpec {
   ImageScale scale = ImageScale::tiny;
   LayerStep step = LayerStep::base;
   unsigned revision = 0;  ///< another application's code, or a changed dependency; base has only 0
+  const BaseImage* image = nullptr;  ///< stands in for the synthetic base (base_image.h)
+  unsigned level = 0;                ///< of the base step with an image: which of its layers
 
   friend auto operator<=>(const LayerSpec&, const LayerSpec&) = default;  // NOLINT(modernize-use-nullptr): tidy's bug
 };
@@ -45,8 +50,11 @@ struct ImageEntry {
   std::uint32_t gid = 0;
   std::uint64_t size_bytes = 0;
   std::uint64_t content_seed = 0;
+  std::span<const std::byte> content;  ///< not empty: the bytes, instead of content_seed's
   unsigned compressible_percent = 50;
   std::int64_t mtime_ns = 0;
+  bool time_known = true;  ///< false: a folder that changes without its layer saying when
+  std::uint64_t device_number = 0;
   std::string link_target;       ///< symbolic links
   std::string hard_link_target;  ///< not empty: a hard link to this earlier path of the same layer
   std::map<std::string, std::string> xattrs;
@@ -55,6 +63,7 @@ struct ImageEntry {
 struct ImageLayer {
   LayerSpec spec;
   std::vector<std::string> deletions;  ///< files or whole directories of layers below
+  std::vector<std::string> opaques;    ///< directories that hide all that layers below have in them
   std::vector<ImageEntry> entries;     ///< parents first; every ancestor of what changes is listed
   std::uint64_t content_bytes = 0;     ///< sum of size_bytes
   std::uint64_t regular_files = 0;     ///< without hard links

@@ -1,12 +1,23 @@
 #include "workloads/content/image_build.h"
 
 #include "drivers/base/hash.h"
+#include "workloads/content/base_image.h"
 #include "workloads/content/layer_store.h"
 
 namespace sbench {
 namespace {
 
-std::string base_key(const Case& c) { return BuildCache::key("", "FROM base", std::to_string(content_seed(c))); }
+std::string base_key(const Case& c) {
+  return BuildCache::key("", "FROM base", c.image() != nullptr ? c.image()->digest : std::to_string(content_seed(c)));
+}
+
+std::vector<const ImageLayer*> base_layers(const Case& c, ImageScale scale) {
+  std::vector<const ImageLayer*> layers;
+  for (const LayerSpec& spec : image_specs(c, scale, LayerStep::base)) {
+    layers.push_back(&image_layer(spec));
+  }
+  return layers;
+}
 
 }  // namespace
 
@@ -52,7 +63,9 @@ Result<BuildOutcome> build_image(Case& c, Scratch& scratch, BuildCache& cache, I
                                  const std::vector<BuildStep>& steps) {
   BuildOutcome outcome;
   outcome.top = base;
-  outcome.bytes_shared = image_layer(image_spec(c, scale, LayerStep::base)).content_bytes;
+  for (const auto* layer : base_layers(c, scale)) {
+    outcome.bytes_shared += layer->content_bytes;
+  }
   std::string key = base_key(c);
   cache.reset_counts();
   for (const auto& step : steps) {
@@ -99,7 +112,7 @@ Status warm_layers(const Case& c, ImageScale scale, const std::vector<BuildStep>
 }
 
 Status verify_build(Case& c, ImageScale scale, const LayerId& top, const std::vector<BuildStep>& steps) {
-  std::vector<const ImageLayer*> layers = {&image_layer(image_spec(c, scale, LayerStep::base))};
+  std::vector<const ImageLayer*> layers = base_layers(c, scale);
   for (const auto& step : steps) {
     layers.push_back(&image_layer(image_spec(c, scale, step.step, step.revision)));
   }

@@ -133,22 +133,30 @@ std::vector<std::string> ImageBuilder::fill_areas(const std::vector<Area>& areas
   return paths;
 }
 
-void ImageBuilder::add_ancestors(const std::string& path) {
+void ImageBuilder::add_ancestors(const std::string& path, const MergedImage& below) {
   for (auto slash = path.rfind('/'); slash != std::string::npos && slash > 0; slash = path.rfind('/', slash - 1)) {
     const std::string folder = path.substr(0, slash);
-    if (!entries_.contains(folder)) {
-      add_folder(folder, folder_mode(folder));
+    if (entries_.contains(folder)) {
+      continue;
+    }
+    add_folder(folder, folder_mode(folder));
+    if (const auto there = below.find(folder); there != below.end()) {
+      ImageEntry& made = entries_[folder];
+      made.mode = there->second->mode;
+      made.uid = there->second->uid;
+      made.gid = there->second->gid;
+      made.xattrs = there->second->xattrs;
     }
   }
 }
 
-ImageLayer ImageBuilder::finish() {
+ImageLayer ImageBuilder::finish(const MergedImage& below) {
   std::vector<std::string> paths = deletions_;
   for (const auto& [path, each] : entries_) {
     paths.push_back(path);
   }
   for (const auto& path : paths) {
-    add_ancestors(path);
+    add_ancestors(path, below);
   }
   ImageLayer layer;
   layer.spec = spec_;

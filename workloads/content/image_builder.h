@@ -37,12 +37,12 @@ class ImageBuilder {
   /// Fills the areas with `files` files whose sizes sum up to about `bytes`;
   /// returns their paths in the order they were made.
   std::vector<std::string> fill_areas(const std::vector<Area>& areas, std::uint64_t files, std::uint64_t bytes);
-  /// Adds missing ancestors, sorts and counts.
-  ImageLayer finish();
+  /// Adds missing ancestors (with the owner and mode that `below` has for them), sorts and counts.
+  ImageLayer finish(const MergedImage& below = {});
 
  private:
   ImageEntry& entry(const std::string& path, std::uint32_t mode);
-  void add_ancestors(const std::string& path);
+  void add_ancestors(const std::string& path, const MergedImage& below);
   [[nodiscard]] std::string word(std::size_t syllables);
   std::vector<std::string> place_files(const Area& area, std::uint64_t count);
 

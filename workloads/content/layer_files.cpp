@@ -161,7 +161,10 @@ Status verify_metadata(const fs::path& path, const ImageEntry& entry) {
   SBENCH_TRY(verify(status.st_mode == entry.mode, wrong("type or mode")));
   SBENCH_TRY(verify(status.st_uid == entry.uid && status.st_gid == entry.gid, wrong("owner")));
   const std::int64_t mtime_ns = status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec;
-  SBENCH_TRY(verify(mtime_ns == entry.mtime_ns, wrong("modification time")));
+  SBENCH_TRY(verify(!entry.time_known || mtime_ns == entry.mtime_ns, wrong("modification time")));
+  if (S_ISCHR(entry.mode) || S_ISBLK(entry.mode)) {
+    SBENCH_TRY(verify(status.st_rdev == entry.device_number, wrong("device number")));
+  }
   if (S_ISLNK(entry.mode)) {
     std::error_code error;
     SBENCH_TRY(verify(fs::read_symlink(path, error) == entry.link_target && !error, wrong("link target")));
@@ -175,18 +178,25 @@ Status verify_metadata(const fs::path& path, const ImageEntry& entry) {
   return {};
 }
 
-Status verify_entry(const fs::path& root, const ImageEntry& entry) {
+/// Whether `one` is still a hard link to `other`: an upper layer may have replaced either.
+bool same_file(const ImageEntry& one, const ImageEntry& other) {
+  return one.content.data() == other.content.data() && one.content_seed == other.content_seed &&
+         one.size_bytes == other.size_bytes;
+}
+
+Status verify_entry(const fs::path& root, const MergedImage& image, const ImageEntry& entry) {
   const fs::path path = root / entry.path;
   SBENCH_TRY(verify_metadata(path, entry));
   if (!S_ISREG(entry.mode)) {
     return {};
   }
-  if (!entry.hard_link_target.empty()) {
+  const auto target = image.find(entry.hard_link_target);
+  if (!entry.hard_link_target.empty() && target != image.end() && same_file(entry, *target->second)) {
     std::error_code error;
     SBENCH_TRY(verify(fs::equivalent(path, root / entry.hard_link_target, error) && !error,
                       fmt::format("{} is no longer a link to {}", path.string(), entry.hard_link_target)));
   }
-  return verify_file(path, Content(entry.content_seed, entry.compressible_percent), entry.size_bytes);
+  return verify_content(path, entry);
 }
 
 Status verify_paths(const fs::path& root, const MergedImage& image) {
@@ -201,6 +211,12 @@ Status verify_paths(const fs::path& root, const MergedImage& image) {
 }
 
 }  // namespace
+
+Status verify_content(const fs::path& path, const ImageEntry& entry) {
+  return entry.content.empty()
+             ? verify_file(path, Content(entry.content_seed, entry.compressible_percent), entry.size_bytes)
+             : verify_bytes(path, entry.content);
+}
 
 Status write_layer(const fs::path& root, const ImageLayer& layer, std::span<const std::byte> content) {
   SBENCH_CHECK(content.size() == layer.content_bytes);
@@ -221,7 +237,7 @@ Status verify_image(const fs::path& root, const MergedImage& image, CheckDepth d
     entries.resize(std::min<std::size_t>(entries.size(), 200));
   }
   for (const auto* entry : entries) {
-    SBENCH_TRY(verify_entry(root, *entry));
+    SBENCH_TRY(verify_entry(root, image, *entry));
   }
   return {};
 }

@@ -26,6 +26,9 @@ enum class CheckDepth {
   full,     ///< metadata of every path, content of every file
 };
 
+/// Whether the file at `path` holds the content of `entry`, a regular file.
+[[nodiscard]] Status verify_content(const std::filesystem::path& path, const ImageEntry& entry);
+
 /// Whether the tree below `root` is `image`. An error names the first path that differs.
 [[nodiscard]] Status verify_image(const std::filesystem::path& root, const MergedImage& image, CheckDepth depth,
                                   Rng rng);

@@ -12,6 +12,7 @@
 #include "drivers/layer/byte_stream.h"
 #include "drivers/layer/memory_file.h"
 #include "drivers/layer/tar_writer.h"
+#include "workloads/content/base_image.h"
 #include "workloads/content/content.h"
 
 namespace sbench {
@@ -41,6 +42,7 @@ TarEntry tar_entry(const ImageEntry& entry) {
   made.gid = entry.gid;
   made.size_bytes = has_content(entry) ? entry.size_bytes : 0;
   made.mtime_ns = entry.mtime_ns;
+  made.device_number = entry.device_number;
   made.link_target = entry.link_target;
   made.hard_link_target = entry.hard_link_target;
   made.xattrs = entry.xattrs;
@@ -51,6 +53,9 @@ Status write_tar(const ImageLayer& layer, ByteSink& sink) {
   TarWriter writer(sink);
   for (const auto& path : layer.deletions) {
     SBENCH_TRY(writer.add_whiteout(path));
+  }
+  for (const auto& path : layer.opaques) {
+    SBENCH_TRY(writer.add_whiteout(path, true));
   }
   for (const auto& entry : layer.entries) {
     SBENCH_TRY(writer.add(tar_entry(entry)));
@@ -92,6 +97,11 @@ class RegionCache {
 }  // namespace
 
 Result<Region> layer_tar(const LayerSpec& spec) {
+  if (spec.image != nullptr && spec.step == LayerStep::base) {
+    if (const auto& tar = spec.image->tars.at(spec.level); tar != nullptr) {
+      return tar->map();
+    }
+  }
   static RegionCache cache;
   return cache.get(spec, "sbench layer tar", write_tar);
 }

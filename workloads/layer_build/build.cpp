@@ -61,7 +61,7 @@ Status verify_diffs(Case& c, ImageScale scale, const LayerId& base, const std::v
 }
 
 Status run(Case& c) {
-  const ImageScale scale = parse_image_scale(c.params().text("image"));
+  const ImageScale scale = image_scale(c);
   SBENCH_TRY_SET(const LayerId base, pulled_image(c, scale, LayerStep::base));
   const auto steps = build_steps(c, scale, {});
   SBENCH_TRY(warm_layers(c, scale, steps));

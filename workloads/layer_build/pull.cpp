@@ -11,8 +11,8 @@ namespace {
 
 Status pull(Case& c, Scratch& scratch, ImageScale scale, LayerId& top) {
   ParentId below;
-  for (const LayerStep step : kLayerSteps) {
-    SBENCH_TRY_SET(const auto tar, layer_tar(image_spec(c, scale, step)));
+  for (const LayerSpec& spec : image_specs(c, scale, whole_image(c))) {
+    SBENCH_TRY_SET(const auto tar, layer_tar(spec));
     LayerId layer = c.unique_id("pull");
     scratch.adopt(layer);
     SBENCH_TRY(c.timed("prepare", [&] { return c.driver().prepare(layer, below); }));
@@ -30,9 +30,9 @@ Status pull(Case& c, Scratch& scratch, ImageScale scale, LayerId& top) {
 }
 
 Status run(Case& c) {
-  const ImageScale scale = parse_image_scale(c.params().text("image"));
-  for (const LayerStep step : kLayerSteps) {  // generating content is not what is timed
-    SBENCH_TRY_SET([[maybe_unused]] const auto tar, layer_tar(image_spec(c, scale, step)));
+  const ImageScale scale = image_scale(c);
+  for (const LayerSpec& spec : image_specs(c, scale, whole_image(c))) {  // generating content is not what is timed
+    SBENCH_TRY_SET([[maybe_unused]] const auto tar, layer_tar(spec));
   }
   Scratch scratch(c);
   SBENCH_TRY_SET(const Case::Space before, c.space());
@@ -46,7 +46,7 @@ Status run(Case& c) {
 
   SBENCH_TRY_SET(Mount mount, c.driver().mount(top));
   SBENCH_TRY(
-      verify_image(mount.path(), merged_image(c, scale, LayerStep::config), check_depth(scale), c.rng("verify")));
+      verify_image(mount.path(), merged_image(c, scale, whole_image(c)), check_depth(scale), c.rng("verify")));
   SBENCH_TRY(mount.release());
   return c.phase("remove", [&] { return scratch.remove_all(); });
 }

@@ -9,14 +9,14 @@ namespace sbench {
 namespace {
 
 Status run(Case& c) {
-  const ImageScale scale = parse_image_scale(c.params().text("image"));
+  const ImageScale scale = image_scale(c);
   Scratch scratch(c);
   ParentId below;
-  for (const LayerStep step : kLayerSteps) {
+  for (const LayerSpec& spec : image_specs(c, scale, whole_image(c))) {
     const LayerId layer = c.unique_id("remove");
     scratch.adopt(layer);
     SBENCH_TRY_SET([[maybe_unused]] const auto bytes,
-                   pull_layer(c.driver(), layer, layer, below, image_spec(c, scale, step)));
+                   pull_layer(c.driver(), layer, layer, below, spec));
     below = layer;
   }
   SBENCH_TRY_SET(const Case::Space before, c.space());
