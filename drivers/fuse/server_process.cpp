@@ -140,12 +140,15 @@ Status move_mount_to(const Fd& where, const std::filesystem::path& target) {
   return moved;
 }
 
-/// Leaves nothing of what copy_mounts() copied but an empty root with /dev/fuse.
+/// Leaves nothing of what copy_mounts() copied but a root with the two devices that a server opens.
 Status drop_mounts() {
   constexpr const char* kRoot = "/proc";  // any directory; in this namespace nobody else looks at it
   struct stat fuse {};
-  if (::stat("/dev/fuse", &fuse) != 0 || ::mount("none", kRoot, "tmpfs", 0, "mode=0700,size=64k") != 0 ||
+  struct stat null {};
+  if (::stat("/dev/fuse", &fuse) != 0 || ::stat("/dev/null", &null) != 0 ||
+      ::mount("none", kRoot, "tmpfs", 0, "mode=0700,size=64k") != 0 ||
       ::chdir(kRoot) != 0 || ::mkdir("dev", 0700) != 0 || ::mknod("dev/fuse", S_IFCHR | 0600, fuse.st_rdev) != 0 ||
+      ::mknod("dev/null", S_IFCHR | 0600, null.st_rdev) != 0 ||
       ::syscall(SYS_pivot_root, ".", ".") != 0 || ::umount2(".", MNT_DETACH) != 0 || ::chdir("/") != 0) {
     return errno_error("cannot give up the mounts of the parent");
   }

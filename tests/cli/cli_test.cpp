@@ -394,7 +394,7 @@ TEST_P(LayerTest, hostile_and_broken_tars_get_one_line) {
   EXPECT_THAT(result.err, HasSubstr("nothing"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Drivers, LayerTest, ::testing::Values("native", "vfs", "overlay2", "overlay", "btrfs"),
+INSTANTIATE_TEST_SUITE_P(Drivers, LayerTest, ::testing::Values("native", "vfs", "overlay2", "overlay", "btrfs", "devicemapper"),
                          [](const auto& driver) { return driver.param; });
 
 }  // namespace
