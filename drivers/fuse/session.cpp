@@ -106,8 +106,8 @@ std::span<std::byte> reply_buffer() {
   return {memory.get(), kTransferBytesMax};
 }
 
-Result<Fd> Session::State::clone_channel() const {
-  SBENCH_TRY_SET(Fd channel, open_file("/dev/fuse", O_RDWR));
+Result<Fd> Session::State::clone_device(int flags) const {
+  SBENCH_TRY_SET(Fd channel, open_file("/dev/fuse", O_RDWR | flags));
   const auto original = static_cast<std::uint32_t>(device.get());
   if (::ioctl(channel.get(), wire::kIoctlClone, &original) != 0) {
     return errno_error("cannot clone /dev/fuse");
@@ -121,37 +121,82 @@ Status Session::State::answer_first_request() {
   if (bytes < 0) {
     return errno_error("cannot read the kernel's first FUSE request");
   }
-  fuse_buf request{};
-  request.size = static_cast<std::size_t>(bytes);
-  request.mem = buffer.begin;
-  request_of_thread = reinterpret_cast<const fuse_in_header*>(buffer.begin);
-  fuse_session_process_buf(library, &request);
-  request_of_thread = nullptr;
+  process({buffer.begin, static_cast<std::size_t>(bytes)}, -1);
   return kernel_minor != 0 ? Status() : Status(plain_error(EPROTO, "the kernel's first FUSE request was no INIT"));
 }
 
-void Session::State::serve_channel(int channel, std::atomic<std::uint64_t>* progress) {
-  const RequestBuffer buffer;
+namespace {
+
+/// Requests that move no data and copy nothing up.
+bool is_short(std::span<const std::byte> request) {
+  const auto& header = *reinterpret_cast<const fuse_in_header*>(request.data());
+  switch (header.opcode) {
+    case FUSE_LOOKUP: case FUSE_FORGET: case FUSE_BATCH_FORGET: case FUSE_GETATTR: case FUSE_READLINK:
+    case FUSE_MKNOD: case FUSE_MKDIR: case FUSE_SYMLINK: case FUSE_UNLINK: case FUSE_RMDIR: case FUSE_CREATE:
+    case FUSE_OPENDIR: case FUSE_READDIR: case FUSE_READDIRPLUS: case FUSE_RELEASEDIR: case FUSE_RELEASE:
+    case FUSE_FLUSH: case FUSE_STATFS: case FUSE_GETXATTR: case FUSE_LISTXATTR: case FUSE_ACCESS:
+      return true;
+    case FUSE_OPEN: {
+      const auto& open = *reinterpret_cast<const fuse_open_in*>(&header + 1);
+      return (open.flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
+    }
+    default:
+      return false;
+  }
+}
+
+/// A request, or nothing and errno.
+std::span<std::byte> read_into(const RequestBuffer& buffer, int channel) {
+  const ssize_t bytes = ::read(channel, buffer.begin, RequestBuffer::kBytes);
+  return {buffer.begin, bytes < 0 ? 0 : static_cast<std::size_t>(bytes)};
+}
+
+}  // namespace
+
+void Session::State::process(std::span<std::byte> request, int channel) {
   channel_of_thread = channel;
+  request_of_thread = reinterpret_cast<const fuse_in_header*>(request.data());
+  fuse_buf raw{};
+  raw.size = request.size();
+  raw.mem = request.data();
+  fuse_session_process_buf(library, &raw);
+  request_of_thread = nullptr;
+  channel_of_thread = -1;
+}
+
+void Session::State::serve_channel(const Channel& channel, Turns& turns, std::atomic<std::uint64_t>* progress) {
+  const RequestBuffer buffer;
+  turns.take();
   while (fuse_session_exited(library) == 0) {
-    const ssize_t bytes = ::read(channel, buffer.begin, RequestBuffer::kBytes);
-    if (bytes < 0) {
+    int from = channel.at_once.get();
+    auto request = read_into(buffer, from);
+    const bool queued = !request.empty();
+    if (!queued && errno == EAGAIN) {
+      from = channel.waiting.get();
+      request = read_into(buffer, from);
+    }
+    if (request.empty()) {
       if (errno == EINTR || errno == EAGAIN || errno == ENOENT) {  // ENOENT: the request was interrupted
         continue;
       }
       break;  // ENODEV: unmounted or aborted
     }
-    fuse_buf request{};
-    request.size = static_cast<std::size_t>(bytes);
-    request.mem = buffer.begin;
-    request_of_thread = reinterpret_cast<const fuse_in_header*>(buffer.begin);
-    fuse_session_process_buf(library, &request);
-    request_of_thread = nullptr;
+    if (!queued && is_short(request)) {
+      const auto ticket = turns.begin_short();
+      process(request, from);
+      if (!turns.end_short(ticket)) {
+        turns.take();
+      }
+    } else {
+      turns.pass();
+      process(request, from);
+      turns.take();
+    }
     if (progress != nullptr) {
       progress->fetch_add(1, std::memory_order_relaxed);
     }
   }
-  channel_of_thread = -1;
+  turns.pass();
 }
 
 void Session::State::invalidate_attributes(KernelNode node) const {
@@ -227,17 +272,21 @@ Result<std::unique_ptr<Session>> Session::mount(FileSystem& files, const std::fi
 }
 
 void Session::serve(std::atomic<std::uint64_t>* progress) {
+  Turns turns;
   std::vector<std::thread> threads;
-  for (int i = thread_count(state_->options); i > 1; --i) {
-    auto channel = state_->clone_channel();
-    if (!channel.ok()) {
-      break;  // the first descriptor serves as well
+  for (int i = thread_count(state_->options); i > 0; --i) {
+    auto waiting = state_->clone_device(0);
+    auto at_once = state_->clone_device(O_NONBLOCK);
+    if (!waiting.ok() || !at_once.ok()) {
+      break;
     }
-    threads.emplace_back([this, progress, fd = std::make_shared<Fd>(std::move(channel).value())] {
-      state_->serve_channel(fd->get(), progress);
-    });
+    auto channel = std::make_shared<Channel>(Channel{std::move(waiting).value(), std::move(at_once).value()});
+    threads.emplace_back([this, &turns, progress, channel] { state_->serve_channel(*channel, turns, progress); });
   }
-  state_->serve_channel(state_->device.get(), progress);
+  if (threads.empty()) {  // short of descriptors: the first one serves alone
+    const Channel own{Fd(::dup(state_->device.get())), Fd(::dup(state_->device.get()))};
+    state_->serve_channel(own, turns, progress);
+  }
   for (auto& thread : threads) {
     thread.join();
   }

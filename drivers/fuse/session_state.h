@@ -10,9 +10,16 @@
 #include "drivers/fuse/known_nodes.h"
 #include "drivers/fuse/open_files.h"
 #include "drivers/fuse/session.h"
+#include "drivers/fuse/turns.h"
 #include "drivers/fuse/wire.h"
 
 namespace sbench::fuse {
+
+/// One thread's own two descriptors of the session.
+struct Channel {
+  Fd waiting;  ///< reading it waits for a request
+  Fd at_once;  ///< reading it gives a request that is there already, or EAGAIN
+};
 
 class Session::State {
  public:
@@ -28,8 +35,11 @@ class Session::State {
   std::unique_ptr<KnownNodes> known;
 
   [[nodiscard]] Status answer_first_request();
-  void serve_channel(int channel, std::atomic<std::uint64_t>* progress);
-  [[nodiscard]] Result<Fd> clone_channel() const;
+  void serve_channel(const Channel& channel, Turns& turns, std::atomic<std::uint64_t>* progress);
+  /// Works on a request and answers through the descriptor it came from (-1: `device`).
+  void process(std::span<std::byte> request, int channel);
+  /// A descriptor of the session for one thread: the kernel keeps the requests of each apart.
+  [[nodiscard]] Result<Fd> clone_device(int flags) const;
   /// The kernel asks again for the attributes of `node`.
   void invalidate_attributes(KernelNode node) const;
   void prune(const std::vector<KnownNodes::Victim>& victims) const;
