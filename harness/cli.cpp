@@ -40,6 +40,9 @@ int run_cli(const std::vector<std::string>& arguments, Console& console) {
   add_report_command(program, context);
   add_compare_command(program, context);
   add_history_command(program, context);
+  add_gate_command(program, context);
+  add_selftest_command(program, context);
+  add_choose_command(program, context);
   add_validate_command(program, context);
   add_check_command(program, context);
   add_dump_command(program, context);

@@ -86,7 +86,7 @@ the command line or a file the user wrote is wrong
 confirmed: slower, or more bytes
 .TP
 .B 4
-inconclusive: too noisy, or too few blocks
+inconclusive: too noisy, too few blocks, or the environment shifted
 .TP
 .B 5
 nothing ran, or nothing to report
@@ -99,6 +99,14 @@ finishes it
 .TP
 .B SBENCH_PYTHON
 the Python interpreter that draws reports; it needs numpy, jinja2 and jsonschema, and matplotlib for figures
+.TP
+.B SBENCH_HISTORY
+the history that
+.B history, gate
+and
+.B choose
+use without
+.B \-\-history
 .TP
 .B NO_COLOR, FORCE_COLOR
 no colours, or colours also where standard output is no terminal
@@ -114,6 +122,16 @@ a line after every sample, so that a killed run loses nothing
 .I reports/use_cases.ini
 what counts for which use, and how much; a copy is given to
 .B sbench report \-\-use\-cases
+.TP
+.I /var/lib/sbench/history.sqlite
+the nights, where neither
+.B \-\-history
+nor
+.B SBENCH_HISTORY
+names another
+.TP
+.I reports/distributions.ini
+what distributions ship, with the source of every row
 .SH EXAMPLES
 .EX
 sudo sbench run \-\-driver overlay2 \-\-driver overlay2:backing=xfs
@@ -121,6 +139,9 @@ sbench report out/run\-20261123\-210000
 sbench report debian.json fedora.json \-o systems.html
 sbench compare before.json after.json
 sbench compare result.json \-\-driver overlay2 \-\-driver overlay2:backing=xfs
+sbench gate out/run\-20261123\-210000 \-\-confirm \-\-junit gate.xml
+sbench history trend \-o trend.svg
+sbench choose out/run\-20261123\-210000 \-\-distro fedora
 .EE
 )";
 

@@ -231,7 +231,7 @@ def check_schema(path: Path, document: Any) -> None:
         raise ReportError(f"{path} breaks the schema at {text.plain(place)}: {text.plain(first.message)[:200]}")
 
 
-def _driver(entry: dict[str, Any]) -> Driver:
+def driver_of(entry: dict[str, Any]) -> Driver:
     return Driver(entry["slug"], entry["name"], text.plain(entry["label"]), entry["engine"], entry["semantic_check"],
                   tuple(entry["differences"]), entry["capabilities"], entry["options"],
                   tuple((name, value) for name, value in entry["status"]))
@@ -261,7 +261,7 @@ def load(path: str | Path, allow_empty: bool = False) -> Run:
     check_schema(path, document)
     run = Run(document)
     for entry in run.body["drivers"]:
-        run.drivers[entry["slug"]] = _driver(entry)
+        run.drivers[entry["slug"]] = driver_of(entry)
     for entry in document["benchmarks"]:
         sample = _sample(entry)
         if sample.driver not in run.drivers:

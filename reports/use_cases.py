@@ -8,7 +8,7 @@ from __future__ import annotations
 import configparser
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,10 +137,10 @@ class Verdict:
         return len(self.ranking.common)
 
 
-def _verdict(comparison: Comparison, use_case: UseCase, engine: str) -> Verdict:
+def _verdict(comparison: Comparison, use_case: UseCase, engine: str, excluded: Mapping[str, str]) -> Verdict:
     run = comparison.run
     weights = use_case.weights(comparison.cases)
-    reasons = {d: use_case.disqualifies(run.drivers[d]) for d in run.ranked_in(engine)}
+    reasons = {d: excluded.get(d) or use_case.disqualifies(run.drivers[d]) for d in run.ranked_in(engine)}
     ranking = rank(run, tuple(weights), engine, weights, [d for d, reason in reasons.items() if not reason])
     aside = tuple((d, reason, paired_ratio(run, weights, d, ranking.best, weights))
                   for d, reason in reasons.items() if reason and ranking.best)
@@ -151,10 +151,13 @@ def _verdict(comparison: Comparison, use_case: UseCase, engine: str) -> Verdict:
     return Verdict(use_case, engine, ranking, {workload: share / total for workload, share in shares.items()}, aside)
 
 
-def verdicts(comparison: Comparison, chosen: Sequence[UseCase] | None = None) -> list[Verdict]:
-    """All use cases (or those `chosen`), engine class by engine class; those without a case here have an empty ranking."""
+def verdicts(comparison: Comparison, chosen: Sequence[UseCase] | None = None, excluded: Mapping[str, str] | None = None) -> list[Verdict]:
+    """All use cases (or those `chosen`), engine class by engine class; those without a case here have an empty ranking.
+
+    `excluded`: slug → why a driver is no candidate anywhere.
+    """
     chosen = load() if chosen is None else chosen
-    found = [_verdict(comparison, use_case, engine) for engine in comparison.run.engines for use_case in chosen]
+    found = [_verdict(comparison, use_case, engine, excluded or {}) for engine in comparison.run.engines for use_case in chosen]
     adjust(verdict.ranking for verdict in found)
     return found
 
@@ -236,8 +239,10 @@ def price(comparison: Comparison, verdict: Verdict, driver: str) -> list[str]:
             times = f"{text.ratio(own / written[least])}× what {comparison.run.label(least)} writes" if written[least] > 0 else "the least writes none"
             lines.append(f"writes {text.human_bytes(own)} to the device ({times})")
     worst = None
+    everybody = set(verdict.ranking.standings) == set(comparison.run.ranked_in(verdict.engine))
     for case in verdict.ranking.common:
-        standing = comparison.by_case[verdict.engine][case.key].standings[driver]
+        among = comparison.by_case[verdict.engine][case.key] if everybody else rank(comparison.run, (case,), verdict.engine, drivers=list(verdict.ranking.standings))
+        standing = among.standings[driver]
         if standing.to_best and (worst is None or standing.to_best.value > worst[0]):
             worst = (standing.to_best.value, case)
     if worst and worst[0] > 1.1:

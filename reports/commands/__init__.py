@@ -12,7 +12,7 @@ import argparse
 import importlib
 from typing import Any
 
-MODULES = ("show", "report", "compare", "history", "gate", "selftest")  # the order of --help
+MODULES = ("show", "report", "compare", "history", "gate", "selftest", "choose")  # the order of --help
 
 
 def add_all(commands: Any) -> None:

@@ -1,10 +1,11 @@
 """The decision rule of METHOD d.2, one series and one night at a time. Knows numbers only: no files, no words.
 
-A reading is a night's location of ln seconds, twice: as it is, and divided by the control's
-time in the same blocks, so that a slow machine cancels. How much of the control a series
-takes (`share`, 0 to 1) is what made its accepted nights agree best: an operation shorter
-than a time slice does not feel the load that makes the control slow, and dividing by it
-would add noise. Larger is worse. The baseline is frozen while something is wrong: a night enters it only
+A reading is a night's location of ln seconds, seen three ways: divided by the control's time
+in the same blocks, so that a slow machine cancels; as it is (median of blocks); and the
+lower third of blocks, for operations shorter than a time slice: they do not feel the load
+that makes the control slow, unless they are interrupted. A series is seen in the way that
+made its accepted nights agree best (its `view`). A slowdown moves all of them alike. Larger
+is worse. The baseline is frozen while something is wrong: a night enters it only
 when nothing about it is suspicious, or a slow regression would teach the gate to accept it.
 """
 
@@ -19,8 +20,9 @@ import numpy as np
 from .. import statistics
 
 MAD_TO_SIGMA = 1.4826
-SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
-SHARE_GAIN = 0.9  # a smaller share must make the nights agree better by this factor
+VIEWS = ((1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.5, 0.5, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))  # weights of paired, plain, low
+PAIRED = VIEWS[0]
+VIEW_GAIN = 0.9  # another view than paired must make the nights agree better by this factor
 Z_DETECT = 3.42  # z(0.995) + z(0.8): alpha 0.005, power 0.8 (METHOD d.5)
 
 
@@ -54,14 +56,23 @@ RULE = Rule()
 
 @dataclass(frozen=True)
 class Reading:
-    """ln seconds, and the same at the machine's reference speed; `error` is the night's own standard error, from its blocks."""
+    """ln seconds in three views, and the night's own standard errors of the first two, from its blocks."""
 
-    plain: float
     paired: float
-    error: float = 0.0
+    plain: float
+    low: float
+    paired_error: float = 0.0
+    plain_error: float = 0.0
 
-    def at(self, share: float) -> float:
-        return (1 - share) * self.plain + share * self.paired
+    def at(self, view: tuple[float, float, float]) -> float:
+        return view[0] * self.paired + view[1] * self.plain + view[2] * self.low
+
+    def error(self, view: tuple[float, float, float]) -> float:
+        return view[0] * self.paired_error + (1 - view[0]) * self.plain_error
+
+    def slowed(self, effect: float) -> "Reading":
+        """The reading of the same night had everything in it taken exp(effect) times as long."""
+        return Reading(self.paired + effect, self.plain + effect, self.low + effect, self.paired_error, self.plain_error)
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ class Baseline:
     centre: float
     scale: float
     nights: int
-    share: float = 1.0
+    view: tuple[float, float, float] = PAIRED
     error: float = 0.0  # a usual night's standard error
 
     def z(self, value: float, error: float = 0.0) -> float:
@@ -85,7 +96,12 @@ class Baseline:
 
 
 def pooled(own: float, nights: int, common: float, rule: Rule = RULE) -> float:
-    """The scale of a series: its own drawn towards the machine's, never below the floor, widened for a short baseline."""
+    """The scale of a series: its own drawn towards the machine's, never below the floor, widened for a short baseline.
+
+    The machine's counts for at most twice and at least half of the series' own: steady and noisy
+    series of one machine lie a factor of ten apart, and one pool would blind the steady ones.
+    """
+    common = min(max(common, own / 2), 2 * own)
     variance = (rule.prior * common**2 + (nights - 1) * own**2) / (rule.prior + nights - 1)
     return max(math.sqrt(variance), rule.floor) * math.sqrt(1 + 1.57 / nights)
 
@@ -118,22 +134,19 @@ class Series:
     better: float = 0.0
     gains: list[float] = field(default_factory=list)
     alarmed_since: int | None = None
-    _agreed: tuple[int, tuple[float, np.ndarray]] | None = None  # for so many accepted nights
+    _agreed: tuple[int, tuple[tuple[float, float, float], np.ndarray]] | None = None  # for so many accepted nights
 
-    def agreed(self, window: int) -> tuple[float, np.ndarray]:
-        """(share of the control, the accepted nights' values at it), over the last `window` nights."""
+    def agreed(self, window: int) -> tuple[tuple[float, float, float], np.ndarray]:
+        """(view, the accepted nights' values in it), over the last `window` nights."""
         if self._agreed is not None and self._agreed[0] == len(self.accepted):
             return self._agreed[1]
-        recent = self.accepted[-window:]
-        both = np.array([(r.plain, r.paired) for r in recent]).reshape(-1, 2)
-        found = (1.0, both[:, 1], statistics.mad(both[:, 1]) if len(recent) else 0.0)
-        for share in SHARES[1:]:
-            values = (1 - share) * both[:, 0] + share * both[:, 1]
-            spread = statistics.mad(values) if len(recent) else 0.0
-            if spread < SHARE_GAIN * found[2]:
-                found = (share, values, spread)
-        self._agreed = (len(self.accepted), (found[0], found[1]))
-        return found[0], found[1]
+        seen = np.array([(r.paired, r.plain, r.low) for r in self.accepted[-window:]]).reshape(-1, 3)
+        values = seen @ np.array(VIEWS).T
+        spreads = np.median(np.abs(values - np.median(values, axis=0)), axis=0) if len(seen) else np.zeros(len(VIEWS))
+        best = int(np.argmin(spreads))
+        best = best if spreads[best] < VIEW_GAIN * spreads[0] else 0
+        self._agreed = (len(self.accepted), (VIEWS[best], values[:, best]))
+        return self._agreed[1]
 
     def restart(self, readings: Sequence[tuple[int, Reading]] = ()) -> None:
         """A new segment that begins with `readings`."""
@@ -171,14 +184,14 @@ class Panel:
         rule = self.rule
         own = {}
         for name, series in group.items():
-            share, values = series.agreed(rule.window)
+            view, values = series.agreed(rule.window)
             if len(values) >= rule.provisional:
-                own[name] = (float(np.median(values)), MAD_TO_SIGMA * statistics.mad(values), len(values), share)
+                own[name] = (float(np.median(values)), MAD_TO_SIGMA * statistics.mad(values), len(values), view)
         common = float(np.median([scale for _, scale, _, _ in own.values()])) if own else 0.0
-        return {name: Baseline(centre, pooled(scale, nights, common, rule), nights, share, self._error(group[name])) for name, (centre, scale, nights, share) in own.items()}
+        return {name: Baseline(centre, pooled(scale, nights, common, rule), nights, view, self._error(group[name], view)) for name, (centre, scale, nights, view) in own.items()}
 
-    def _error(self, series: Series) -> float:
-        return float(np.median([reading.error for reading in series.accepted[-self.rule.window:]]))
+    def _error(self, series: Series, view: tuple[float, float, float]) -> float:
+        return float(np.median([reading.error(view) for reading in series.accepted[-self.rule.window:]]))
 
     def shifted(self, values: Mapping[str, Reading], controls: Mapping[str, Reading]) -> str:
         """Step 1: why the whole environment moved tonight, "" when it did not. Looks, changes nothing."""
@@ -189,8 +202,8 @@ class Panel:
             for name, reading in night.items():
                 baseline = baselines.get(name)
                 if baseline and baseline.nights >= rule.full:
-                    value = reading.at(baseline.share)
-                    z, effect = baseline.z(value, reading.error), value - baseline.centre
+                    value = reading.at(baseline.view)
+                    z, effect = baseline.z(value, reading.error(baseline.view)), value - baseline.centre
                     moves.append(0 if abs(z) <= rule.suspect or abs(effect) <= rule.effect else 1 if z > 0 else -1)
             moved = [m for m in moves if m]
             count = len(moved) if words == "control" else max(moved.count(1), moved.count(-1), 0)
@@ -203,7 +216,7 @@ class Panel:
         found = []
         for name, baseline in self._baselines(self.series).items():
             known = self.series[name].alarmed_since is not None or baseline.detectable > self.rule.quarantine
-            if name in values and not known and baseline.z(values[name].at(baseline.share), values[name].error) > self.rule.suspect:
+            if name in values and not known and baseline.z(values[name].at(baseline.view), values[name].error(baseline.view)) > self.rule.suspect:
                 found.append(name)
         return found
 
@@ -220,7 +233,7 @@ class Panel:
         outcomes = {}
         for name, reading in values.items():
             series, baseline = self.series.setdefault(name, Series()), baselines.get(name)
-            outcome = outcomes[name] = Outcome(reading.at(baseline.share if baseline else 1.0), baseline=baseline)
+            outcome = outcomes[name] = Outcome(reading.at(baseline.view if baseline else PAIRED), baseline=baseline)
             if not valid:
                 outcome.status = "invalid"
                 continue
@@ -242,10 +255,10 @@ class Panel:
             outcome.accepted = True
             return
         value = outcome.value
-        outcome.z = outcome.first_z = baseline.z(value, reading.error)
+        outcome.z = outcome.first_z = baseline.z(value, reading.error(baseline.view))
         if outcome.z > rule.suspect and rerun is not None:
-            outcome.confirmed = rerun.at(baseline.share)
-            outcome.z = min(outcome.z, baseline.z(outcome.confirmed, rerun.error))
+            outcome.confirmed = rerun.at(baseline.view)
+            outcome.z = min(outcome.z, baseline.z(outcome.confirmed, rerun.error(baseline.view)))
             value = min(value, outcome.confirmed)
         outcome.effect = value - baseline.centre
         noisy = baseline.detectable > rule.quarantine
@@ -258,7 +271,7 @@ class Panel:
         if series.alarmed_since is not None:
             outcome.status, outcome.since = "regressed", series.alarmed_since
         elif gating and ((fast and outcome.confirmed is not None) or slow):
-            recent = [(night, reading.at(baseline.share)) for night, reading in series.readings[-60:]]
+            recent = [(night, reading.at(baseline.view)) for night, reading in series.readings[-60:]]
             series.alarmed_since = outcome.since = self._began(series, recent)
             outcome.status, outcome.path = "regressed", "fast" if fast and outcome.confirmed is not None else "cusum"
         elif noisy:

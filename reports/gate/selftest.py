@@ -120,7 +120,7 @@ def _step(panel: Panel, pool: Sequence[Drawn], index: int, rng: np.random.Genera
     add = math.log1p(effect)
 
     def shown(drawn: Drawn) -> dict[str, Reading]:
-        return {n: Reading(r.plain + add, r.paired + add, r.error) if n in slowed else r for n, r in drawn.readings.items()}
+        return {n: r.slowed(add) if n in slowed else r for n, r in drawn.readings.items()}
 
     return panel.step(shown(pool[index]), pool[index].controls, shown(_neighbour(pool, index, rng)), True, True)
 

@@ -90,7 +90,7 @@ class Verdict:
         nights, cell = self.replay.nights, self.replay.cells[name]
         since = outcome.since if outcome.since is not None else len(nights) - 1
         baseline = outcome.baseline
-        values = [self.judged.measured[name].reading.at(baseline.share), *([outcome.confirmed] if outcome.confirmed is not None else [])]
+        values = [self.judged.measured[name].reading.at(baseline.view), *([outcome.confirmed] if outcome.confirmed is not None else [])]
         now = float(np.mean(values))
         rerun = None if outcome.confirmed is None else math.expm1(outcome.confirmed - baseline.centre)
         how = (f"z {outcome.z:.1f} against {baseline.nights} nights; this series shows changes of {text.percent(baseline.detectable)} in one night; "

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import likeness
 from ..comparison import HARNESS_FAMILY, UNEQUAL_WORK
-from ..result_file import Run
+from ..result_file import CaseId, Run, Sample, driver_of
 
 CONFIRMS = "confirmation:"  # kind of a rerun of suspects: the word before the night's run id
 # What is kept of the result's body beside the samples.
@@ -76,6 +76,20 @@ class Night:
     def facts_of(self, tier: str) -> dict[str, str]:
         """A tier of the environment as flat text."""
         return dict(likeness.flat("", self.facts["environment"][tier]))
+
+    def as_run(self) -> Run:
+        """A run that reports can draw: times and gated metrics, no phases and no latencies."""
+        body = {**self.facts, "run_id": self.run_id, "kind": self.kind, "suite": {"name": self.suite, "version": "", "hash": ""}}
+        run = Run({"context": {"date": self.date, "host_name": self.machine, "num_cpus": self.facts["environment"]["identity"].get("cpus", 1)}, "benchmarks": [], "sbench": body})
+        for entry in self.facts["drivers"]:
+            run.drivers[entry["slug"]] = driver_of(entry)
+        for cell in self.cells:
+            workload, *params = cell.case.split("/")
+            case = CaseId(workload, tuple(tuple(p.split(":", 1)) for p in params))
+            run.samples[case, cell.driver] = {
+                block: Sample(case, cell.driver, block, seconds, {name: values[i] for name, values in cell.metrics.items()}, {}, {}, ())
+                for i, (block, seconds) in enumerate(zip(cell.blocks, cell.seconds))}
+        return run
 
     def as_json(self) -> dict[str, Any]:
         cells = [{"case": c.case, "driver": c.driver, "engine": c.engine, "version": c.version, "blocks": c.blocks, "seconds": c.seconds,

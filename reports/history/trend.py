@@ -69,8 +69,8 @@ def trends(replayed: Replay) -> list[Trend]:
     for series, cell in sorted(replayed.cells.items()):
         judged = [j for j in replayed.nights if series in j.measured]
         measured = [j.measured[series] for j in judged]
-        share = replayed.panel.series[series].agreed(RULE.window)[0]
-        values = [m.reading.at(share) for m in measured]
+        view = replayed.panel.series[series].agreed(RULE.window)[0]
+        values = [m.reading.at(view) for m in measured]
         valid = [i for i, j in enumerate(judged) if not j.invalid]
         breaks = [valid[i] for i in change_points([values[i] for i in valid])]
         versions = [(i, ", ".join(d.name for d in j.changed if d.tier == "version")) for i, j in enumerate(judged)

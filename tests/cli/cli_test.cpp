@@ -38,7 +38,7 @@ void expect_usage_error(const std::vector<std::string>& arguments, const std::st
 
 TEST(Cli, help_is_the_golden_text) {
   for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{"--help"}, {"run", "--help"}, {"layer", "--help"}, {"report", "--help"}, {"compare", "--help"}}) {
+       {std::vector<std::string>{"--help"}, {"run", "--help"}, {"layer", "--help"}, {"report", "--help"}, {"compare", "--help"}, {"gate", "--help"}, {"choose", "--help"}}) {
     const auto result = run_command(arguments);
     EXPECT_EQ(result.exit_code, 0);
     const std::string name = arguments.size() == 1 ? "help" : "help-" + arguments[0];

@@ -166,7 +166,7 @@ def _entry(maker: _Maker, block: int, order: int, cell: tuple, blocks: int) -> d
 
 def _driver(driver: tuple) -> dict:
     slug, name, label, copies, full_copy, shares, engine = driver
-    return {"slug": slug, "name": name, "label": label, "summary": "synthetic", "options": {}, "engine": engine,
+    return {"slug": slug, "name": name, "label": label, "summary": "synthetic", "options": dict(o.split("=") for o in label.partition(":")[2].split(",") if o), "engine": engine,
             "capabilities": {"stores_layers": name != "null", "native_diff": shares, "copies_whole_file": copies,
                              "copies_at_prepare": full_copy, "shares_page_cache": shares, "depth_layers_max": 128},
             "semantic_check": "not-run" if name == "null" else "passed", "differences": [], "status": []}
