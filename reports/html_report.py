@@ -39,7 +39,7 @@ def _verdicts(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
             "best": comparison.run.label(ranking.best) if ranking.best else "",
             "ties": [comparison.run.label(d) for d in ranking.ties],
             "next": comparison.run.label(second.driver) if second else "", "margin": use_cases.margin(verdict),
-            "sure": use_cases.confidence(verdict), "cells": cells, "weights": use_cases.weight_words(verdict),
+            "sure": use_cases.confidence(verdict), "mark": use_cases.mark(verdict), "cells": cells, "weights": use_cases.weight_words(verdict),
             "set_aside": use_cases.set_aside_words(comparison, verdict),
             "costs": use_cases.price(comparison, verdict, ranking.best) if ranking.best else [],
         })

@@ -194,6 +194,17 @@ def confidence(verdict: Verdict) -> str:
     return f"{base}{tail}; {blocks} block{'s' if blocks != 1 else ''}" + ("" if enough else ", no inference")
 
 
+def mark(verdict: Verdict) -> tuple[str, str]:
+    """How sure, for a glance: (kind, words); kinds are sure, tie, hint and none."""
+    ranking = verdict.ranking
+    measured = [s for s in ranking.standings.values() if s.seconds]
+    if len(measured) < 2:
+        return ("none", "nothing to compare" if measured else "no data")
+    if not ranking.inference:
+        return ("hint", "a hint: too few blocks")
+    return ("tie", "tie: choose by price") if ranking.ties else ("sure", "sure")
+
+
 def margin(verdict: Verdict) -> str:
     """The runner-up and its distance."""
     second = verdict.ranking.runner_up
