@@ -4,8 +4,9 @@ A reading is a night's location of ln seconds, seen three ways: divided by the c
 in the same blocks, so that a slow machine cancels; as it is (median of blocks); and the
 lower third of blocks, for operations shorter than a time slice: they do not feel the load
 that makes the control slow, unless they are interrupted. A series is seen in the way that
-made its accepted nights agree best (its `view`). A slowdown moves all of them alike. Larger
-is worse. The baseline is frozen while something is wrong: a night enters it only
+made its accepted nights agree best (its `view`). A slowdown moves every block, load only
+some: where the view does not divide by the control, the night's fastest block must have
+moved too, or what was seen is the neighbours. Larger is worse. The baseline is frozen while something is wrong: a night enters it only
 when nothing about it is suspicious, or a slow regression would teach the gate to accept it.
 """
 
@@ -56,11 +57,12 @@ RULE = Rule()
 
 @dataclass(frozen=True)
 class Reading:
-    """ln seconds in three views, and the night's own standard errors of the first two, from its blocks."""
+    """ln seconds in three views and of the fastest block, and the night's own standard errors of the first two, from its blocks."""
 
     paired: float
     plain: float
     low: float
+    fast: float
     paired_error: float = 0.0
     plain_error: float = 0.0
 
@@ -72,7 +74,7 @@ class Reading:
 
     def slowed(self, effect: float) -> "Reading":
         """The reading of the same night had everything in it taken exp(effect) times as long."""
-        return Reading(self.paired + effect, self.plain + effect, self.low + effect, self.paired_error, self.plain_error)
+        return Reading(self.paired + effect, self.plain + effect, self.low + effect, self.fast + effect, self.paired_error, self.plain_error)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,18 @@ class Baseline:
     nights: int
     view: tuple[float, float, float] = PAIRED
     error: float = 0.0  # a usual night's standard error
+    fast_centre: float = 0.0
+    fast_scale: float = 0.0  # 0: the fastest block is not asked
+
+    def judge(self, reading: "Reading") -> tuple[float, float]:
+        """(z, effect) of a night: the less bad of the view's and of the fastest block's; never of different sign than the view's."""
+        value = reading.at(self.view)
+        z, effect = self.z(value, reading.error(self.view)), value - self.centre
+        if self.fast_scale == 0.0:
+            return z, effect
+        sign = 1.0 if z > 0 else -1.0
+        fast = reading.fast - self.fast_centre
+        return sign * max(0.0, min(sign * z, sign * fast / self.fast_scale)), sign * max(0.0, min(sign * effect, sign * fast))
 
     def z(self, value: float, error: float = 0.0) -> float:
         """Distance in scales; a night whose blocks disagree more than usual counts for less."""
@@ -92,7 +106,7 @@ class Baseline:
     @property
     def detectable(self) -> float:
         """Smallest relative change one night detects with 80 % power (METHOD d.5); `scale` holds the baseline's own uncertainty."""
-        return math.expm1(min(Z_DETECT * self.scale, 50.0))
+        return math.expm1(min(Z_DETECT * max(self.scale, self.fast_scale), 50.0))
 
 
 def pooled(own: float, nights: int, common: float, rule: Rule = RULE) -> float:
@@ -182,13 +196,17 @@ class Panel:
     def _baselines(self, group: Mapping[str, Series]) -> dict[str, Baseline]:
         """Of every series with enough nights; scales are pooled over the group."""
         rule = self.rule
-        own = {}
-        for name, series in group.items():
-            view, values = series.agreed(rule.window)
-            if len(values) >= rule.provisional:
-                own[name] = (float(np.median(values)), MAD_TO_SIGMA * statistics.mad(values), len(values), view)
-        common = float(np.median([scale for _, scale, _, _ in own.values()])) if own else 0.0
-        return {name: Baseline(centre, pooled(scale, nights, common, rule), nights, view, self._error(group[name], view)) for name, (centre, scale, nights, view) in own.items()}
+        seen = {name: series.agreed(rule.window) for name, series in group.items()}
+        seen = {name: (view, values) for name, (view, values) in seen.items() if len(values) >= rule.provisional}
+        own = {name: MAD_TO_SIGMA * statistics.mad(values) for name, (_, values) in seen.items()}
+        common = float(np.median(list(own.values()))) if own else 0.0
+        found = {}
+        for name, (view, values) in seen.items():
+            fast = np.array([reading.fast for reading in group[name].accepted[-rule.window:]]) if view[0] == 0.0 else None
+            found[name] = Baseline(float(np.median(values)), pooled(own[name], len(values), common, rule), len(values), view, self._error(group[name], view),
+                                   0.0 if fast is None else float(np.median(fast)),
+                                   0.0 if fast is None else pooled(MAD_TO_SIGMA * statistics.mad(fast), len(fast), common, rule))
+        return found
 
     def _error(self, series: Series, view: tuple[float, float, float]) -> float:
         return float(np.median([reading.error(view) for reading in series.accepted[-self.rule.window:]]))
@@ -201,9 +219,8 @@ class Panel:
             moves = []
             for name, reading in night.items():
                 baseline = baselines.get(name)
-                if baseline and baseline.nights >= rule.full:
-                    value = reading.at(baseline.view)
-                    z, effect = baseline.z(value, reading.error(baseline.view)), value - baseline.centre
+                if baseline and (baseline.nights >= rule.full if words == "control" else baseline.detectable <= rule.quarantine):
+                    z, effect = baseline.judge(reading)
                     moves.append(0 if abs(z) <= rule.suspect or abs(effect) <= rule.effect else 1 if z > 0 else -1)
             moved = [m for m in moves if m]
             count = len(moved) if words == "control" else max(moved.count(1), moved.count(-1), 0)
@@ -216,7 +233,7 @@ class Panel:
         found = []
         for name, baseline in self._baselines(self.series).items():
             known = self.series[name].alarmed_since is not None or baseline.detectable > self.rule.quarantine
-            if name in values and not known and baseline.z(values[name].at(baseline.view), values[name].error(baseline.view)) > self.rule.suspect:
+            if name in values and not known and baseline.judge(values[name])[0] > self.rule.suspect:
                 found.append(name)
         return found
 
@@ -254,13 +271,12 @@ class Panel:
         if baseline is None:
             outcome.accepted = True
             return
-        value = outcome.value
-        outcome.z = outcome.first_z = baseline.z(value, reading.error(baseline.view))
+        outcome.z, outcome.effect = baseline.judge(reading)
+        outcome.first_z = outcome.z
         if outcome.z > rule.suspect and rerun is not None:
+            again = baseline.judge(rerun)
             outcome.confirmed = rerun.at(baseline.view)
-            outcome.z = min(outcome.z, baseline.z(outcome.confirmed, rerun.error(baseline.view)))
-            value = min(value, outcome.confirmed)
-        outcome.effect = value - baseline.centre
+            outcome.z, outcome.effect = min(outcome.z, again[0]), min(outcome.effect, again[1])
         noisy = baseline.detectable > rule.quarantine
         gating = baseline.nights >= rule.full and not noisy
         self._accumulate(series, outcome, gating)
@@ -284,7 +300,7 @@ class Panel:
             outcome.status = "improved"
         else:
             outcome.status = "ok"
-        outcome.accepted = series.alarmed_since is None and series.cusum <= rule.calm and outcome.z < rule.suspect
+        outcome.accepted = series.alarmed_since is None and series.cusum <= rule.calm and max(outcome.z, baseline.z(outcome.value, reading.error(baseline.view))) < rule.suspect
 
     def _accumulate(self, series: Series, outcome: Outcome, gating: bool) -> None:
         """Step 4 and its mirror; a baseline that does not gate yet keeps both at zero."""
