@@ -16,6 +16,7 @@
 #include "drivers/base/file.h"
 #include "drivers/base/hash.h"
 #include "drivers/base/process.h"
+#include "harness/guest/guest_init.h"
 
 namespace sbench {
 namespace {
@@ -43,7 +44,7 @@ std::string field(const std::string& text, const std::string& name, char separat
 
 json device_identity(const Device& device) {
   struct stat status {};
-  json facts = {{"kind", device.kind_name()}, {"size_bytes", device.size_bytes()}, {"direct_io", device.direct_io()}};
+  json facts = {{"kind", device_kind(device)}, {"size_bytes", device.size_bytes()}, {"direct_io", device.direct_io()}};
   if (::stat(device.path().c_str(), &status) == 0) {
     const fs::path sys = fmt::format("/sys/dev/block/{}:{}", ::major(status.st_rdev), ::minor(status.st_rdev));
     const fs::path queue = fs::exists(sys / "queue") ? sys / "queue" : sys / ".." / "queue";
@@ -77,6 +78,16 @@ json module_parameters() {
     }
   }
   return modules;
+}
+
+/// Every module the kernel has loaded; of interest in a guest, which loads few.
+json loaded_modules() {
+  json names = json::array();
+  std::istringstream lines(read_trimmed("/proc/modules"));
+  for (std::string line; std::getline(lines, line);) {
+    names.push_back(line.substr(0, line.find(' ')));
+  }
+  return names;
 }
 
 /// First line a tool prints for its version; it may print it on either stream.
@@ -129,6 +140,10 @@ std::string utc_now() {
                      parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, ms % 1000);
 }
 
+const char* device_kind(const Device& device) {
+  return device.path().starts_with("/dev/ubd") ? "ubd" : device.kind_name();
+}
+
 std::string series_key(const json& identity, const std::string& case_name) {
   return "sha256:" + sha256_hex(identity.dump() + "\n" + case_name);
 }
@@ -164,6 +179,13 @@ Environment read_environment(const Device& device) {
       {"compiler", SBENCH_COMPILER},
       {"benchmark_library", SBENCH_BENCHMARK_VERSION},
   };
+  if (inside_user_mode_linux()) {
+    const char* host = std::getenv("SBENCH_HOST_KERNEL");
+    environment.version["guest"] = {{"kind", "user-mode Linux"},
+                                    {"modules_loaded", loaded_modules()},
+                                    {"host_kernel", host != nullptr ? host : "unknown"},
+                                    {"flushes", "acknowledged without an fsync on the host"}};
+  }
   double load[3] = {0, 0, 0};
   ::getloadavg(load, 3);
   environment.state = {

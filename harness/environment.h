@@ -19,6 +19,9 @@ struct Environment {
 
 [[nodiscard]] Environment read_environment(const Device& device);
 
+/// "loop", "real", or "ubd": the image file that a guest kernel sees as a disk.
+[[nodiscard]] const char* device_kind(const Device& device);
+
 /// Google Benchmark's `context` object, filled as its own reporter would.
 [[nodiscard]] nlohmann::json benchmark_context();
 

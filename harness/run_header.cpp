@@ -142,7 +142,7 @@ json run_header(const RunRequest& request, const Plan& plan, const Device& devic
       {"blocks_planned", plan.blocks},
       {"control", {{"driver", "native"}, {"paired", true}}},
       {"device",
-       {{"kind", device.kind_name()},
+       {{"kind", device_kind(device)},
         {"path", device.path()},
         {"size_bytes", device.size_bytes()},
         {"direct_io", device.direct_io()}}},

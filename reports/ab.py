@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import likeness, statistics
+from . import likeness, measure, statistics
 from .comparison import HARNESS_FAMILY, usable
 from .errors import NothingToReport, ReportError, UsageError
 from .result_file import CaseId, Run
@@ -226,7 +226,10 @@ def _fill(result: Result, pairs: Sequence[tuple[Side, Side]], keep: Callable[[Ca
     for pair in pairs:
         cases = [c for c in pair[0].run.cases if keep(c) and pair[0].run.blocks(c, pair[0].driver) and pair[1].run.blocks(c, pair[1].driver)]
         timed = pair[0].run.drivers[pair[0].driver].engine == pair[1].run.drivers[pair[1].driver].engine
-        if not timed:
+        if timed and measure.counts_bytes(pair[0].run.drivers[pair[0].driver].engine):
+            timed = False
+            result.cautions.append(f"{pair[0].name} ran inside user-mode Linux, where times mean little: bytes and space are compared, times are not")
+        elif not timed:
             result.cautions.append(f"{pair[0].name} and {pair[1].name} are of different engine classes: their times are not compared")
         by_workload: dict[str, list[CaseId]] = {}
         for case in cases:

@@ -1,6 +1,7 @@
 """Ranks drivers on sets of cases: ratios paired by block, to the best and to the control.
 
-Times are ranked within one engine class only. A set's value in a block is the
+Times are ranked within one engine class only; inside user-mode Linux the measure is
+device bytes (measure.py), and what is called seconds below is bytes. A set's value in a block is the
 (weighted) geometric mean over the cases that every driver still in the ranking
 finished; a driver with less than half of the cases is left out, and said so. The
 same code serves one case, a group of cases and a use case.
@@ -15,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from . import statistics
+from . import measure, statistics
 from .result_file import CaseId, Run, Sample
 from .statistics import Estimate
 
@@ -30,6 +31,7 @@ class Standing:
     """One driver on one set of cases. `verdict`: best, tie, slower, only, or none (see `reason`)."""
 
     driver: str
+    engine: str = ""
     verdict: str = "none"
     seconds: Estimate | None = None  # geometric mean over cases, median over blocks
     to_best: Estimate | None = None
@@ -104,7 +106,8 @@ def _log_means(run: Run, driver: str, cases: Iterable[CaseId], weights: Mapping[
         return {}
     blocks = set.intersection(*(set(samples) for samples, _ in cells))
     total = sum(weight for _, weight in cells)
-    return {b: sum(math.log(s[b].seconds) * w for s, w in cells) / total for b in sorted(blocks)}
+    engine = run.drivers[driver].engine if driver in run.drivers else ""
+    return {b: sum(math.log(measure.value(engine, s[b])) * w for s, w in cells) / total for b in sorted(blocks)}
 
 
 def _paired(run: Run, logs: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
@@ -149,7 +152,7 @@ def rank(run: Run, cases: Iterable[CaseId], engine: str, weights: Mapping[CaseId
     ranking.common = tuple(c for c in cases if taking_part and all(c in finished[d] for d in taking_part))
     logs = {d: _log_means(run, d, ranking.common, weights) for d in taking_part}
     for driver in drivers:
-        standing = ranking.standings[driver] = Standing(driver)
+        standing = ranking.standings[driver] = Standing(driver, engine)
         if not logs.get(driver):
             done = len(finished[driver])
             standing.reason = (f"{done} of {len(cases)} cases only" if 0 < done < len(cases)
@@ -261,7 +264,10 @@ class Comparison:
     @cached_property
     def noise_floor(self) -> float | None:
         """Smallest relative difference visible in this run, from the control's own spread."""
-        values = [np.array([s.seconds for s in usable(self.run.blocks(case, self.run.control)).values()])
+        if self.run.control not in self.run.drivers:
+            return None
+        engine = self.run.drivers[self.run.control].engine
+        values = [np.array([measure.value(engine, s) for s in usable(self.run.blocks(case, self.run.control)).values()])
                   for case in self.cases]
         return statistics.noise_floor([v for v in values if len(v)])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from . import text
+from . import measure, text
 from .comparison import Comparison
 from .statistics import INFERENCE_BLOCKS_MIN
 
@@ -38,10 +38,15 @@ def noise_words(comparison: Comparison) -> str:
     return f"{text.percent(floor)}: smaller differences are not visible in this run"
 
 
+def device_words(device: dict[str, Any]) -> str:
+    """'loop', 'real', or what a run inside user-mode Linux had."""
+    return "ubd (image file)" if device["kind"] == "ubd" else str(device["kind"])
+
+
 def figure_caption(comparison: Comparison, engine: str = "") -> str:
     """What every picture says of itself, wherever it is shown: engine class (all of the run by default), device, blocks."""
     run = comparison.run
-    return f"{engine or ' and '.join(run.engines)} engines, {run.body['device']['kind']} device, {blocks_words(comparison)}"
+    return f"{engine or ' and '.join(run.engines)} engines, {device_words(run.body['device'])} device, {blocks_words(comparison)}"
 
 
 def headline(comparison: Comparison) -> list[str]:
@@ -53,7 +58,8 @@ def headline(comparison: Comparison) -> list[str]:
     memory = f", {identity['ram_gib']} GiB" if "ram_gib" in identity else ""
     return [f"{version.get('distribution', 'unknown system')}, kernel {version.get('kernel_release', 'unknown')}",
             f"{run.context['num_cpus']} × {identity.get('cpu_model') or 'CPU unknown'}{memory}",
-            "loop device (image file)" if device["kind"] == "loop" else f"device {model}".strip(),
+            "loop device (image file)" if device["kind"] == "loop" else
+            "image file under user-mode Linux" if device["kind"] == "ubd" else f"device {model}".strip(),
             str(run.context["date"])[:16].replace("T", " "),
             f"suite {run.body['suite']['name']} {run.body['suite']['version']}, profile {run.body['profile']}, {blocks_words(comparison)}"]
 
@@ -66,7 +72,8 @@ def header(comparison: Comparison) -> list[tuple[str, str]]:
     identity, version = environment["identity"], environment["version"]
     device = body["device"]
     model = (identity.get("device") or {}).get("model", "")
-    kind = "loop (embedded image file)" if device["kind"] == "loop" else f"real device {model}".strip()
+    kind = "loop (embedded image file)" if device["kind"] == "loop" else \
+        "ubd (image file under user-mode Linux)" if device["kind"] == "ubd" else f"real device {model}".strip()
     direct = "direct I/O" if device["direct_io"] else "buffered I/O"
     cpu = identity.get("cpu_model") or "CPU unknown"
     pairs: list[tuple[str, Any]] = [
@@ -122,6 +129,9 @@ def warnings(comparison: Comparison) -> list[Caution]:
     if body["failures"]:
         found.append(Caution(f"{len(body['failures'])} sample{'s' if len(body['failures']) != 1 else ''} failed and are left out.",
                               "See the list of failures; they are errors, not slow results."))
+    if measure.inside(run):
+        found.append(Caution("The run happened inside user-mode Linux, where system calls cost about a hundred times the usual: drivers are ranked by device bytes.",
+                              "Bytes, space and counts hold for any machine; for times, run on the machine's own kernel."))
     if not comparison.inference:
         found.append(Caution(f"Fewer than {INFERENCE_BLOCKS_MIN} blocks: brackets are ranges of what was seen, not confidence intervals.",
                               "For inference: --profile standard, or --blocks 9."))
@@ -186,7 +196,7 @@ METHOD_NOTES = (
     "Two drivers tie when the interval of their ratio includes 1, lies within ±2 %, or when the difference does not survive the correction for the number of comparisons "
     "(Benjamini-Hochberg, 5 %).",
     "A row or use case is the geometric mean over the cases that all its drivers finished; the number of cases is shown. Use cases give each workload the same weight.",
-    "Times are ranked within one engine class only (kernel, uml, userspace). Device bytes, space and inodes are counts and compare across classes.",
+    "Times are ranked within one engine class only (kernel, userspace); drivers inside user-mode Linux (uml) are ranked by bytes written to and read from the device. Device bytes, space and inodes are counts and compare across classes.",
     "Device bytes come from the counters of the lowest device, from the first timed phase until the device is quiet after the last.",
     "The noise floor is the half-width a comparison of the control with itself would have, from its spread between blocks (median over cases).",
     "Unsteady (~): 1.4826 · MAD of a driver's own log times over 10 %. Nothing is dropped as an outlier.",

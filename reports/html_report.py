@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from . import facts, likeness, summary, use_cases
+from . import facts, likeness, measure, summary, use_cases
 from .comparison import Comparison
 from .errors import ReportError
 from .figures import Figure, canvas
@@ -94,7 +94,7 @@ def render(report: Report, figures: list[tuple[Figure, str]]) -> str:
     light, dark = canvas.theme_css(run)
     css = (_HERE / "style.css").read_text(encoding="utf-8").replace("LIGHT_COLOURS", light).replace("DARK_COLOURS", dark)
     return template.render(
-        css=Markup(css), host=run.context["host_name"], device_kind=body["device"]["kind"], engines=run.engines,
+        superlative=measure.superlative, css=Markup(css), host=run.context["host_name"], device_kind=body["device"]["kind"], engines=run.engines,
         inference=comparison.inference, blocks=facts.blocks_words(comparison), complete=body["complete"],
         headline=facts.headline(comparison), header=facts.header(comparison), verdicts=_verdicts(report), warnings=facts.warnings(comparison),
         health=facts.health(comparison), runs=report.runs_shown,

@@ -2,7 +2,6 @@
 #include "drivers/backing/mount_point.h"
 #include "drivers/devicemapper/dm_device.h"
 #include "drivers/devicemapper/kernel_pool.h"
-#include "drivers/devicemapper/pool_place.h"
 
 namespace sbench::devicemapper {
 
@@ -29,7 +28,7 @@ Status format(Device& device, const Options& options) {
   if (!availability.available) {
     return plain_error(ENOTSUP, "devicemapper cannot run here: {}; {}", availability.reason, availability.remedy);
   }
-  return PoolPlace::format(device, options);
+  return KernelPool::format(device, options);
 }
 
 }  // namespace

@@ -84,11 +84,24 @@ Result<std::unique_ptr<ThinDevices>> KernelPool::open(Device& device, const Opti
   if (standing) {
     SBENCH_TRY(dm_cancel_removal(pool->pool_name()));
   } else {
-    SBENCH_TRY_SET(auto place, PoolPlace::open(device, options, directory));
+    SBENCH_TRY_SET(auto place, PoolPlace::open(device, options, directory, false));
     SBENCH_TRY(pool->start(*place));
     pool->place_ = std::move(place);
   }
   return std::unique_ptr<ThinDevices>(std::move(pool));
+}
+
+Status KernelPool::format(Device& device, const Options& options) {
+  SBENCH_TRY(PoolPlace::format(device, options));
+  if (options.at("pool") == "loop-lvm") {
+    return {};  // its files are made at the first opening
+  }
+  SBENCH_TRY_SET(const std::string prefix, name_prefix(device));
+  SBENCH_TRY_SET(const std::uint64_t chunk_bytes, parse_chunk_bytes(options));
+  KernelPool pool(prefix, options, chunk_bytes);
+  SBENCH_TRY_SET(pool.place_, PoolPlace::open(device, options, {}, true));
+  SBENCH_TRY(pool.start(*pool.place_));
+  return pool.sync();
 }
 
 Status KernelPool::start(const PoolPlace& place) {

@@ -25,6 +25,8 @@ class KernelPool final : public ThinDevices {
   /// Opens the pool on `device`, or adopts the one that stands there.
   [[nodiscard]] static Result<std::unique_ptr<ThinDevices>> open(Device& device, const Options& options,
                                                                  const std::filesystem::path& directory);
+  /// Makes an empty pool: clears what is there and lets the kernel write its first superblock.
+  [[nodiscard]] static Status format(Device& device, const Options& options);
   ~KernelPool() override;
 
   Status create(ThinId id, std::uint64_t size_bytes) override;

@@ -1,5 +1,6 @@
 #include "drivers/devicemapper/pool_place.h"
 
+#include <endian.h>
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <sstream>
 
 #include "drivers/base/file.h"
@@ -50,12 +52,35 @@ Result<Sizes> plan_sizes(const Device& device, const Options& options) {
   return sizes;
 }
 
+/// Read and written past the page cache, which does not see what the kernel's pool does below it.
+struct Superblock {
+  alignas(kSuperblockBytes) unsigned char bytes[kSuperblockBytes] = {};
+};
+
 /// A cleared superblock makes the kernel start a new pool.
 Status clear_superblock(const std::filesystem::path& path) {
-  SBENCH_TRY_SET(const Fd fd, open_file(path, O_WRONLY));
-  SBENCH_TRY(write_all(fd.get(), std::string(kSuperblockBytes, '\0'), path.string()));
-  if (::fsync(fd.get()) != 0) {
+  const Superblock empty;
+  SBENCH_TRY_SET(const Fd fd, open_file(path, O_WRONLY | O_DIRECT));
+  if (::pwrite(fd.get(), empty.bytes, kSuperblockBytes, 0) != static_cast<ssize_t>(kSuperblockBytes) ||
+      ::fsync(fd.get()) != 0) {
     return errno_error("cannot write to {}", path.string());
+  }
+  return {};
+}
+
+/// Whether the kernel has made a pool there: thin_disk_superblock.magic.
+Status require_superblock(const std::filesystem::path& path) {
+  constexpr std::size_t kMagicAt = 32;
+  constexpr std::uint64_t kMagic = 27022010;
+  Superblock found;
+  SBENCH_TRY_SET(const Fd fd, open_file(path, O_RDONLY | O_DIRECT));
+  if (::pread(fd.get(), found.bytes, kSuperblockBytes, 0) != static_cast<ssize_t>(kSuperblockBytes)) {
+    return errno_error("cannot read {}", path.string());
+  }
+  std::uint64_t magic = 0;
+  std::memcpy(&magic, found.bytes + kMagicAt, sizeof magic);
+  if (le64toh(magic) != kMagic) {
+    return plain_error(EINVAL, "{} holds no thin pool: it was not formatted for this driver and pool shape", path.string());
   }
   return {};
 }
@@ -130,13 +155,16 @@ Status PoolPlace::format(Device& device, const Options& options) {
   if (options.at("pool") == "loop-lvm") {
     return Backing::format(device, BackingType::ext4);
   }
-  return clear_superblock(device.path());  // the metadata is the first piece
+  return clear_superblock(device.path());  // the metadata is the first piece; the caller lets the kernel fill it
 }
 
 Result<std::unique_ptr<PoolPlace>> PoolPlace::open(Device& device, const Options& options,
-                                                   const std::filesystem::path& directory) {
+                                                   const std::filesystem::path& directory, bool fresh) {
   std::unique_ptr<PoolPlace> place(new PoolPlace());
   device.release_exclusive();
+  if (!fresh && options.at("pool") != "loop-lvm") {
+    SBENCH_TRY(require_superblock(device.path()));
+  }
   if (options.at("pool") == "loop-lvm") {
     SBENCH_TRY(place->open_files(device, options, directory));
   } else {

@@ -28,9 +28,10 @@ class PoolPlace {
  public:
   /// Makes both parts empty. ENOSPC saying "at least" when the device is too small.
   [[nodiscard]] static Status format(Device& device, const Options& options);
-  /// Brings them up; `directory` takes the mount of a loop-lvm pool's files.
+  /// Brings them up; `directory` takes the mount of a loop-lvm pool's files. EINVAL where no pool
+  /// was made, unless `fresh`: then the kernel is about to make it.
   [[nodiscard]] static Result<std::unique_ptr<PoolPlace>> open(Device& device, const Options& options,
-                                                               const std::filesystem::path& directory);
+                                                               const std::filesystem::path& directory, bool fresh);
   ~PoolPlace();
   PoolPlace(const PoolPlace&) = delete;
   PoolPlace& operator=(const PoolPlace&) = delete;

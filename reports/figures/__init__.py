@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import measure
 from ..comparison import Comparison
 from ..run_set import RunSet
 from ..use_cases import UseCase
@@ -36,7 +37,10 @@ class Figure:
 
 # In the order of METHOD e.2.
 _OF_ONE_RUN = ("heat_map", "forest", "latency", "first_write", "cost_panel", "write_amplification", "triggers",
-               "space_per_container", "page_cache", "start_time", "scaling", "layer_depth", "build_phases", "stability", "harness_overhead")
+               "space_per_container", "page_cache", "start_time", "scaling", "layer_depth", "build_phases", "stability", "harness_overhead",
+               "magnitudes")
+# Pictures of nothing but times: not drawn for a run inside user-mode Linux, where magnitudes.py stands for them.
+_OF_TIMES = ("latency", "first_write", "start_time", "scaling", "layer_depth", "build_phases", "stability", "harness_overhead")
 
 
 def _listed(built: list[Figure] | Figure | None) -> list[Figure]:
@@ -45,15 +49,16 @@ def _listed(built: list[Figure] | Figure | None) -> list[Figure]:
 
 def of_one_run(comparison: Comparison) -> list[Figure]:
     """All figures a single run has data for, in report order."""
-    modules = (importlib.import_module(f".{name}", __name__) for name in _OF_ONE_RUN)
+    names = [name for name in _OF_ONE_RUN if not (measure.inside(comparison.run) and name in _OF_TIMES)]
+    modules = (importlib.import_module(f".{name}", __name__) for name in names)
     return [figure for module in modules for figure in _listed(module.build(comparison))]
 
 
 def of_several_runs(run_set: RunSet, use_cases: Sequence[UseCase]) -> list[Figure]:
     """What takes all runs together: the machine's quality, and systems side by side."""
-    from . import across, quality
+    from . import across, across_classes, quality
 
-    return _listed(quality.build(run_set)) + across.build(run_set, use_cases)
+    return _listed(quality.build(run_set)) + across_classes.build(run_set) + across.build(run_set, use_cases)
 
 
 def of_nights(run_set: RunSet, history: str) -> list[Figure]:

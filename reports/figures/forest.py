@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from .. import text
+from .. import measure, text
 from ..comparison import Comparison, Ranking
 from ..statistics import EQUIVALENCE
 from . import Figure, canvas
@@ -32,7 +32,7 @@ def _dot(ax: Any, y: int, e: Any, style: canvas.Style) -> None:
                 ha="right" if e.value > 1 else "left", va="center", fontsize=7)
 
 
-def _draw(comparison: Comparison, drivers: list[str], rankings: dict[str, Ranking]) -> Any:
+def _draw(comparison: Comparison, drivers: list[str], rankings: dict[str, Ranking], noun: str) -> Any:
     looks = canvas.styles(comparison.run)
     rows = -(-len(rankings) // _COLUMNS)
     figure, axes = canvas.new(canvas.WIDTH_IN, 0.5 + rows * (0.55 + 0.165 * len(drivers)), rows, min(_COLUMNS, len(rankings)),
@@ -53,7 +53,7 @@ def _draw(comparison: Comparison, drivers: list[str], rankings: dict[str, Rankin
         ax.minorticks_off()
         ax.tick_params(axis="y", length=0)
         ax.set_yticks(range(len(drivers)), labels=[comparison.run.label(d) for d in drivers], fontsize=7.5)
-    figure.supxlabel("time relative to native (logarithmic; lower is better)", fontsize=9, color=canvas.INK)
+    figure.supxlabel(f"{noun.lower()} relative to native (logarithmic; lower is better)", fontsize=9, color=canvas.INK)
     return figure
 
 
@@ -70,11 +70,11 @@ def _figure(comparison: Comparison, engine: str, rankings: dict[str, Ranking]) -
     slower = {d: sum(bool(e) and e.low > 1 + EQUIVALENCE for r in rankings.values() for e in [r.standings[d].to_control]) for d in drivers}
     return Figure(
         f"forest-{engine}", f"Cost against a plain directory ({engine} engines)",
-        f"Time as a ratio to native, the control that ran in the same blocks. Lower is better. Intervals: {interval_words(comparison)}.",
+        f"{measure.noun(engine)} as a ratio to native, the control that ran in the same blocks. Lower is better. Intervals: {interval_words(comparison)}.",
         "Rows in which the whole interval lies above native: " + ", ".join(f"{comparison.run.label(d)} {n} of {len(rankings)}" for d, n in slower.items()),
         ("cases", *(comparison.run.label(d) for d in drivers)),
         tuple((key, *(words(r.standings[d]) for d in drivers)) for key, r in rankings.items()),
-        partial(_draw, comparison, drivers, rankings),
+        partial(_draw, comparison, drivers, rankings, measure.noun(engine)),
         legend="An interval clear of the line differs from native; the grey band counts as equal. Arrows point to values beyond the axis.", engine=engine)
 
 

@@ -12,7 +12,7 @@ import math
 from functools import partial
 from typing import Any
 
-from .. import text
+from .. import measure, text
 from ..comparison import Comparison, Ranking, Standing
 from ..text import plain
 from . import Figure, canvas
@@ -133,8 +133,8 @@ def _figure(comparison: Comparison, engine: str, rankings: dict[str, Ranking]) -
         f"{comparison.run.label(d)} {n} of {len(rankings)}" for d, n in wins.items())
     notes = [f"{driver}: not available: {reason}" for driver, reason in absent]
     return Figure(
-        f"heat-map-{engine}", f"Time relative to the best driver ({engine} engines)",
-        "Each row has its own best driver (*); 2.00× means twice its time, = cannot be told from the best, ~ is unsteady (own blocks "
+        f"heat-map-{engine}", f"{measure.noun(engine)} relative to the best driver ({engine} engines)",
+        f"Each row has its own best driver (*); 2.00× means twice its {measure.noun(engine).lower()}, = cannot be told from the best, ~ is unsteady (own blocks "
         f"differ by more than 10 %). Lower is better. Intervals: {interval_words(comparison)}.",
         alt, ("cases", "counted", *names), rows,
         partial(_draw, comparison, engine, rankings, absent), tuple(notes),
