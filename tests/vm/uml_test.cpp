@@ -4,7 +4,9 @@
 // is left after signals: nothing. Skipped aloud where linux.uml is not installed.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -82,6 +84,158 @@ TEST(Uml, the_real_dm_thin_copies_a_chunk_at_a_first_write) {
   EXPECT_THAT(outcome.text, ::testing::HasSubstr("dm-thin 64K: first write"));
   EXPECT_THAT(outcome.text, ::testing::Not(::testing::HasSubstr("SKIPPED")));
   std::printf("%s\n", outcome.text.c_str());
+}
+
+
+/// Starts sbench as an ordinary user with a HOME of its own; stderr and stdout go to a file.
+class OrdinaryRun {
+ public:
+  explicit OrdinaryRun(const std::vector<std::string>& arguments) {
+    fs::permissions(folder_.path(), fs::perms::all);
+    child_ = ::fork();
+    if (child_ == 0) {
+      const int log = ::open((folder_.path() / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0666);
+      ::dup2(log, STDOUT_FILENO);
+      ::dup2(log, STDERR_FILENO);
+      if (::geteuid() == 0 && (::setgid(kOrdinaryUser) != 0 || ::setuid(kOrdinaryUser) != 0)) {
+        ::_exit(126);
+      }
+      ::setenv("HOME", folder_.path().c_str(), 1);
+      std::vector<std::string> words = {SBENCH_BINARY, "run", "--in", "uml", "--output", output().string()};
+      words.insert(words.end(), arguments.begin(), arguments.end());
+      std::vector<char*> argv;
+      for (auto& word : words) {
+        argv.push_back(word.data());
+      }
+      argv.push_back(nullptr);
+      ::execv(SBENCH_BINARY, argv.data());
+      ::_exit(127);
+    }
+  }
+  ~OrdinaryRun() {
+    if (child_ > 0) {
+      ::kill(child_, SIGKILL);
+      ::waitpid(child_, nullptr, 0);
+    }
+  }
+  OrdinaryRun(const OrdinaryRun&) = delete;
+  OrdinaryRun& operator=(const OrdinaryRun&) = delete;
+
+  fs::path output() const { return folder_.path() / "out"; }
+  std::string log() const { return read_trimmed(folder_.path() / "log"); }
+  pid_t pid() const { return child_; }
+
+  /// Exit code, 128 + signal when one ended it.
+  int wait() {
+    int status = 0;
+    ::waitpid(child_, &status, 0);
+    child_ = -1;
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  }
+  /// Until the guest has begun to measure, or `limit_s` have passed.
+  bool wait_for(std::string_view words, int limit_s) const {
+    for (int tenths = 0; tenths < limit_s * 10; ++tenths) {
+      if (log().find(words) != std::string::npos) {
+        return true;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    return false;
+  }
+
+ private:
+  TemporaryFolder folder_;
+  pid_t child_ = -1;
+};
+
+/// Processes of guests that write to `output`, by their command lines.
+std::vector<std::string> guests_of(uid_t user) {
+  std::vector<std::string> found;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) {
+      continue;
+    }
+    const std::string comm = read_trimmed(entry.path() / "comm");
+    const std::string status = read_trimmed(entry.path() / "status");
+    const bool own = status.find("\nUid:\t" + std::to_string(user) + "\t") != std::string::npos;
+    const bool dead = status.find("\nState:\tZ") != std::string::npos;
+    if (own && !dead && (comm.starts_with("linux.uml") || comm.starts_with("sbench"))) {
+      found.push_back(name + " " + comm);
+    }
+  }
+  return found;
+}
+
+std::vector<std::string> guests_after_a_while() {
+  for (int tries = 0; tries < 100 && !guests_of(kOrdinaryUser).empty(); ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  return guests_of(kOrdinaryUser);
+}
+
+TEST(Uml, a_smoke_run_as_an_ordinary_user_measures_the_real_dm_thin) {
+  SKIP_WITHOUT_UML();
+  OrdinaryRun run({"--driver", "devicemapper", "--profile", "smoke", "--workload", "copy_up.first_write", "--seed", "7"});
+  EXPECT_EQ(run.wait(), 0) << run.log();
+  const json result = json::parse(std::ifstream(run.output() / "result.json"));
+  const json& body = result.at("sbench");
+  EXPECT_TRUE(body.at("complete").get<bool>());
+  EXPECT_EQ(body.at("device").at("kind"), "ubd");
+  EXPECT_EQ(body.at("environment").at("version").at("kernel_release"), uml_release());
+  EXPECT_THAT(body.at("environment").at("version").at("guest").at("modules_loaded").dump(), ::testing::HasSubstr("dm_thin_pool"));
+  for (const auto& driver : body.at("drivers")) {
+    EXPECT_EQ(driver.at("engine"), "uml") << driver;
+    if (driver.at("name") == "devicemapper") {
+      EXPECT_EQ(driver.at("semantic_check"), "passed") << driver.at("differences");
+    }
+  }
+  EXPECT_THAT(run.log(), ::testing::HasSubstr("Device bytes relative to native, uml engines"));
+  EXPECT_TRUE(guests_after_a_while().empty());
+}
+
+TEST(Uml, a_killed_run_leaves_no_process_and_no_folder) {
+  SKIP_WITHOUT_UML();
+  OrdinaryRun run({"--driver", "vfs", "--profile", "smoke", "--seed", "7"});
+  ASSERT_TRUE(run.wait_for("samples in", 120)) << run.log();
+  ::kill(run.pid(), SIGKILL);
+  run.wait();
+  EXPECT_THAT(guests_after_a_while(), ::testing::IsEmpty());
+  for (const auto& entry : fs::directory_iterator("/tmp")) {
+    struct stat status {};
+    const bool own = ::stat(entry.path().c_str(), &status) == 0 && status.st_uid == kOrdinaryUser;
+    EXPECT_FALSE(own && entry.path().filename().string().starts_with("sbench-uml-")) << entry.path();
+  }
+}
+
+TEST(Uml, what_is_wrong_with_the_command_line_or_the_drivers_comes_out) {
+  SKIP_WITHOUT_UML();
+  OrdinaryRun mistaken({"--driver", "no-such-driver"});
+  EXPECT_EQ(mistaken.wait(), 2) << mistaken.log();
+  OrdinaryRun absent({"--driver", "overlay2", "--profile", "smoke", "--filter", "no-such-case"});
+  EXPECT_EQ(absent.wait(), 5) << absent.log();
+  EXPECT_THAT(absent.log(), ::testing::HasSubstr("nothing to run"));
+}
+
+TEST(Uml, a_job_past_its_time_limit_is_ended) {
+  SKIP_WITHOUT_UML();
+  const auto outcome = run_script("echo begun; sleep 600", 20);
+  EXPECT_EQ(outcome.code, -1);
+  EXPECT_THAT(outcome.text, ::testing::HasSubstr("time limit"));
+}
+
+TEST(Uml, what_a_killed_run_leaves_in_the_device_mapper_is_cleaned_away) {
+  SKIP_WITHOUT_UML();
+  const auto outcome = run_script(
+      "$SBENCH run --in uml --device /dev/ubda --yes --wipe --driver devicemapper --profile smoke --seed 7 "
+      "--workload copy_up.first_write --output /run/out 2>/run/log & pid=$!\n"
+      "until ls /dev/mapper | grep -q thin-0; do sleep 0.2; done; kill -9 $pid; wait $pid; sleep 1\n"
+      "ls /dev/mapper | grep -c sbench-; $SBENCH clean; ls /dev/mapper; exit 0",
+      200);
+  EXPECT_EQ(outcome.code, 0) << outcome.text;
+  EXPECT_THAT(outcome.text, ::testing::HasSubstr("removed sbench-98.0-pool"));
+  EXPECT_THAT(outcome.text, ::testing::HasSubstr("removed sbench-98.0-data"));
+  EXPECT_THAT(outcome.text, ::testing::EndsWith("control\n"));
 }
 
 }  // namespace
