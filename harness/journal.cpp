@@ -1,11 +1,11 @@
 #include "harness/journal.h"
 
 #include <libmount/libmount.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <algorithm>
 
+#include "drivers/backing/mount_point.h"
 #include "drivers/base/file.h"
 #include "drivers/base/hash.h"
 #include "harness/session.h"
@@ -14,6 +14,9 @@ namespace sbench {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// A loop device over a file below lets go of it a moment after its own mount went.
+constexpr int kUnmountPatience_ms = 5000;
 
 fs::path entry_path(const fs::path& store_root) {
   return runtime_directory() / "journal" / sha256_hex(store_root.string()).substr(0, 16);
@@ -64,9 +67,7 @@ Result<int> unmount_below(const fs::path& directory) {
   mnt_free_iter(iterator);
   mnt_unref_table(table);
   for (const auto& target : targets) {
-    if (::umount2(target.c_str(), UMOUNT_NOFOLLOW) != 0) {
-      return errno_error("cannot unmount {}", target);
-    }
+    SBENCH_TRY(unmount(target, kUnmountPatience_ms));
   }
   return static_cast<int>(targets.size());
 }
