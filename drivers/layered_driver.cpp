@@ -89,6 +89,10 @@ Status LayeredDriver::remove(const LayerId& id) {
 Result<Mount> LayeredDriver::mount(const LayerId& id) {
   SBENCH_TRY(table_.find(id));
   auto found = mounted_.find(id);
+  if (found != mounted_.end() && found->second.count == 0 && !found->second.detached) {
+    mounted_.erase(found);  // its release failed: what is there now is to be seen afresh
+    found = mounted_.end();
+  }
   if (found == mounted_.end()) {
     SBENCH_TRY_SET(auto shown, show_layer(id));
     found = mounted_.emplace(id, Reference{std::move(shown.path), 0, shown.adopted || was_left_shown(id), false}).first;

@@ -12,6 +12,7 @@
   X(btrfs)        /* subvolume snapshots                 */ \
   X(zfs)          /* dataset clones                      */ \
   X(vfs)          /* full copies                         */ \
+  X(fuse_overlayfs) /* the distribution's program        */ \
   X(null)         /* stores nothing                      */
 
 namespace sbench {

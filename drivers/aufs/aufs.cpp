@@ -1,17 +1,281 @@
-// aufs.cpp: where the aufs driver will be; until then, why it cannot run.
+// aufs.cpp: the aufs driver: a union of one writable branch and the layers below it.
+//
+// Two engines show the same layers: the kernel's aufs, an out-of-tree patch, and
+// union_fs in its aufs dialect over FUSE. Docker's layout on the backing file system:
+//   layers/ID   ids of the layers below, nearest first, one a line
+//   diff/ID     the layer's branch: what it changed, in aufs' notation (`.wh.` files)
+//   mnt/ID      the mount point
+// A base layer needs no union: its tree is its branch.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "drivers/aufs/aufs_mount.h"
+#include "drivers/backing/backed_driver.h"
+#include "drivers/backing/metadata.h"
 #include "drivers/backing/mount_point.h"
-#include "drivers/backing/no_engine.h"
+#include "drivers/base/file.h"
+#include "drivers/fuse/layer_servers.h"
+#include "drivers/layer/copy_tree.h"
+#include "drivers/layer/upper_diff.h"
+#include "drivers/union_fs/union_fs.h"
 
 namespace sbench {
 
-DriverSpec aufs_driver() {
-  return no_engine_spec("aufs", "the classic union of branches, an out-of-tree kernel patch", [] {
-    if (!kernel_has_file_system("aufs")) {
-      return Availability::no("the kernel has no aufs: /proc/filesystems does not list it and no module loads",
-                              "use a kernel with the aufs patches (aufs.sourceforge.net)");
+namespace {
+
+/// aufs is built for 127 branches by default; one of them is the writable one.
+constexpr int kLowersMax = 126;
+
+bool in_userspace(const Options& options) {
+  const auto& engine = options.at("engine");
+  return engine == "userspace" || (engine == "auto" && !kernel_has_file_system("aufs"));
+}
+
+Options without_engine(Options options) {
+  options.erase("engine");
+  return options;
+}
+
+Capabilities capabilities_of(const Options& options) {
+  Capabilities capabilities;
+  capabilities.native_diff = true;
+  capabilities.copies_whole_file = parse_backing(options) == BackingType::ext4;
+  capabilities.shares_page_cache = true;
+  capabilities.depth_layers_max = kLowersMax;
+  return capabilities;
+}
+
+Status make_directory(const std::filesystem::path& path) {
+  if (::mkdir(path.c_str(), 0755) != 0) {
+    return errno_error("cannot make {}", path.string());
+  }
+  return {};
+}
+
+class AufsDriver final : public BackedDriver {
+ public:
+  static Result<std::unique_ptr<Driver>> open(Device& device, const Options& options,
+                                              const std::filesystem::path& root) {
+    SBENCH_TRY_SET(auto backing, Backing::mount(device, parse_backing(options), root));
+    SBENCH_TRY_SET(auto store, open_store(std::move(backing), describe_maker("aufs", without_engine(options))));
+    for (const auto* folder : {"layers", "diff", "mnt"}) {
+      SBENCH_TRY(make_directories(root / folder));
     }
-    return Availability::no("the kernel has aufs, but this sbench has no engine for it yet", "use a newer sbench");
-  });
+    return std::unique_ptr<Driver>(new AufsDriver(std::move(store), options));
+  }
+
+  Status diff(const LayerId& id, const ParentId& parent, ByteSink& tar) override {
+    SBENCH_TRY_SET(const bool native, reads_alone(id, parent));
+    return native ? write_upper(branch_of(id), WhiteoutStyle::aufs, tar) : BackedDriver::diff(id, parent, tar);
+  }
+
+  Result<std::vector<Change>> changes(const LayerId& id, const ParentId& parent) override {
+    SBENCH_TRY_SET(const bool native, reads_alone(id, parent));
+    if (!native) {
+      return BackedDriver::changes(id, parent);
+    }
+    SBENCH_TRY_SET(const auto lowers, branches_below(id));
+    return upper_changes(branch_of(id), WhiteoutStyle::aufs, lowers);
+  }
+
+  Result<Usage> usage(const LayerId& id) override {
+    SBENCH_TRY(table().find(id));
+    SBENCH_TRY_SET(const auto measured, measure_tree(branch_of(id)));
+    return Usage{measured.bytes_allocated, measured.inodes};
+  }
+
+  Status sync() override {
+    SBENCH_TRY(servers_.write_back());
+    return BackedDriver::sync();
+  }
+
+  std::vector<std::pair<std::string, std::string>> status() override {
+    auto rows = BackedDriver::status();
+    rows.emplace_back("Engine", userspace_ ? "union_fs over FUSE (userspace)" : "aufs (kernel)");
+    rows.emplace_back("Root Dir", root().string());
+    rows.emplace_back("Dirs", std::to_string(table().rows().size()));
+    rows.emplace_back("Branches Max", std::to_string(kLowersMax + 1));
+    return rows;
+  }
+
+  Capabilities capabilities() const override { return capabilities_of(options_); }
+
+ private:
+  AufsDriver(Store store, Options options)
+      : BackedDriver(std::move(store)),
+        options_(std::move(options)),
+        userspace_(in_userspace(options_)),
+        servers_(root() / "servers") {}
+
+  std::filesystem::path branch_of(const LayerId& id) const { return root() / "diff" / id; }
+  std::filesystem::path below_of(const LayerId& id) const { return root() / "layers" / id; }
+  std::filesystem::path mount_of(const LayerId& id) const { return root() / "mnt" / id; }
+
+  /// Whether the branch alone says what `id` changed relative to `parent`.
+  Result<bool> reads_alone(const LayerId& id, const ParentId& parent) const {
+    SBENCH_TRY_SET(const auto row, table().find(id));
+    if (parent) {
+      SBENCH_TRY(table().find(*parent));
+    }
+    return row.parent == parent;
+  }
+
+  Result<std::vector<std::filesystem::path>> branches_below(const LayerId& id) const {
+    SBENCH_TRY_SET(const auto ancestors, table().ancestors(id));
+    std::vector<std::filesystem::path> branches;
+    for (const auto& ancestor : ancestors) {
+      branches.push_back(branch_of(ancestor));
+    }
+    return branches;
+  }
+
+  Status create_layer(const LayerId& key, const ParentId& parent) override {
+    std::string below;
+    if (parent) {
+      SBENCH_TRY_SET(const auto ancestors, table().ancestors(*parent));
+      if (ancestors.size() + 1 > kLowersMax) {
+        return plain_error(EINVAL, "aufs stacks at most {} branches below the writable one; {} and those below it are {}",
+                           kLowersMax, *parent, ancestors.size() + 1);
+      }
+      below = *parent + "\n";
+      for (const auto& ancestor : ancestors) {
+        below += ancestor + "\n";
+      }
+    }
+    SBENCH_TRY(delete_layer(key));  // what a killed process may have left
+    SBENCH_TRY(make_directory(branch_of(key)));
+    SBENCH_TRY(make_directory(mount_of(key)));
+    SBENCH_TRY_SET(const Fd file, open_file(below_of(key), O_WRONLY | O_CREAT | O_TRUNC));
+    SBENCH_TRY(write_all(file.get(), below, below_of(key).string()));
+    return parent ? copy_directory_metadata(branch_of(*parent), branch_of(key)) : Status();
+  }
+
+  Status commit_layer(const LayerId& name, const LayerId& key) override {
+    SBENCH_TRY(check_not_shown(key));
+    if (name == key) {
+      return {};
+    }
+    SBENCH_TRY(delete_layer(name));  // what a killed process may have left
+    for (const auto& [from, to] : {std::pair(branch_of(key), branch_of(name)), std::pair(below_of(key), below_of(name)),
+                                   std::pair(mount_of(key), mount_of(name))}) {
+      if (::rename(from.c_str(), to.c_str()) != 0) {
+        return errno_error("cannot rename {}", from.string());
+      }
+    }
+    return {};
+  }
+
+  Status delete_layer(const LayerId& id) override {
+    SBENCH_TRY(check_not_shown(id));
+    SBENCH_TRY(remove_tree(mount_of(id)));
+    SBENCH_TRY(remove_tree(branch_of(id)));
+    return remove_tree(below_of(id));
+  }
+
+  /// EBUSY while another process, or a detached Mount, shows the layer.
+  Status check_not_shown(const LayerId& id) const {
+    if (is_mount_point(mount_of(id))) {
+      return plain_error(EBUSY, "layer {} is mounted on {}", id, mount_of(id).string());
+    }
+    return {};
+  }
+
+  Result<Shown> show_layer(const LayerId& id) override {
+    SBENCH_TRY_SET(const auto row, table().find(id));
+    if (!row.parent) {
+      return Shown{branch_of(id)};
+    }
+    bool adopted = false;
+    if (servers_.finds(id, mount_of(id), adopted)) {
+      return Shown{mount_of(id), adopted};
+    }
+    SBENCH_TRY_SET(auto branches, branches_below(id));
+    const bool writable = row.kind == LayerTable::Kind::active;
+    if (userspace_) {
+      SBENCH_TRY(serve(id, writable, std::move(branches)));
+    } else {
+      SBENCH_TRY(mount_aufs({branch_of(id), writable, std::move(branches)}, mount_of(id)));
+    }
+    return Shown{mount_of(id), false};
+  }
+
+  Status serve(const LayerId& id, bool writable, std::vector<std::filesystem::path> branches) {
+    UnionOptions wanted;
+    wanted.dialect = UnionDialect::aufs;
+    wanted.lower = std::move(branches);
+    if (writable) {
+      wanted.upper = branch_of(id);
+    } else {
+      wanted.lower.insert(wanted.lower.begin(), branch_of(id));
+    }
+    fuse::ServerOptions server;
+    server.session.name = "aufs";
+    return servers_.show(id, mount_of(id), server, [wanted] { return open_union(wanted); });
+  }
+
+  Status hide_layer(const LayerId& id) override {
+    SBENCH_TRY_SET(const auto row, table().find(id));
+    if (!row.parent) {
+      return {};
+    }
+    return userspace_ ? servers_.hide(id, mount_of(id)) : unmount_aufs(mount_of(id));
+  }
+
+  Status remember_shown(const LayerId& id, bool shown) override {
+    SBENCH_TRY(shown ? servers_.leave(id) : Status());
+    return BackedDriver::remember_shown(id, shown);
+  }
+
+  Result<std::uint64_t> apply_layer_tar(const LayerId& key, ByteSource& tar) override {
+    SBENCH_TRY_SET(const auto row, table().find(key));
+    if (is_mounted(key) || !check_not_shown(key).ok()) {
+      return BackedDriver::apply_layer_tar(key, tar);  // a branch in use is the union's own
+    }
+    return apply_layer(tar, branch_of(key), row.parent ? WhiteoutStyle::aufs : WhiteoutStyle::erase);
+  }
+
+  Options options_;
+  bool userspace_;
+  fuse::LayerServers servers_;  ///< empty with the kernel's engine
+};
+
+Availability probe(const Options& options) {
+  const bool userspace = in_userspace(options);
+  if (!userspace && !kernel_has_file_system("aufs")) {
+    return Availability::no("the kernel has no aufs: /proc/filesystems does not list it and no module loads",
+                            "use a kernel with the aufs patches (aufs.sourceforge.net), or engine=userspace");
+  }
+  if (auto fuse = fuse::probe_fuse(); userspace && !fuse.available) {
+    return fuse;
+  }
+  auto backing = !userspace && parse_backing(options) == BackingType::btrfs
+                     ? Availability::no("the kernel's aufs takes no btrfs as its backing", "use backing=ext4")
+                     : probe_backing(parse_backing(options));
+  backing.engine = userspace ? EngineClass::userspace : EngineClass::kernel;
+  return backing;
+}
+
+}  // namespace
+
+DriverSpec aufs_driver() {
+  DriverSpec spec;
+  spec.name = "aufs";
+  spec.summary = "the classic union of branches; first write copies the file up";
+  spec.options = {
+      {"engine", "auto", "the kernel's aufs, or sbench's union_fs over FUSE; auto: the kernel's where it has one",
+       {"auto", "kernel", "userspace"}},
+      backing_option(),
+  };
+  Options defaults;
+  for (const auto& option : spec.options) {
+    defaults[option.name] = option.default_value;
+  }
+  spec.capabilities = capabilities_of(defaults);
+  spec.probe = probe;
+  spec.format = [](Device& device, const Options& options) { return Backing::format(device, parse_backing(options)); };
+  spec.open = AufsDriver::open;
+  return spec;
 }
 
 }  // namespace sbench

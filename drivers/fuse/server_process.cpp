@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +24,7 @@
 
 #include "drivers/backing/mount_point.h"
 #include "drivers/base/file.h"
+#include "drivers/base/process.h"
 
 namespace sbench::fuse {
 
@@ -84,24 +87,77 @@ void become_server(const std::string& name, const std::vector<int>& kept) {
   ::malloc_trim(0);
 }
 
-/// Ends the process with its mount when the parent dies, until a byte on `control` says not to.
-void watch_parent(int parent, int control, const std::string& target) {
-  std::array<pollfd, 2> waits = {pollfd{parent, POLLIN, 0}, pollfd{control, POLLIN, 0}};
-  while (::poll(waits.data(), waits.size(), -1) < 0 && errno == EINTR) {
+/// Takes the mount down and ends the process when the parent dies. Returns when a byte on `control`
+/// says not to, or when the process of `program` (-1: none) ended.
+void watch_parent(int parent, int control, const std::string& target, int program) {
+  std::array<pollfd, 3> waits = {pollfd{parent, POLLIN, 0}, pollfd{control, POLLIN, 0}, pollfd{program, POLLIN, 0}};
+  while (waits[0].revents == 0 && waits[2].revents == 0) {
+    if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) {
+      return;
+    }
+    char byte = 0;
+    if (waits[1].revents != 0 && ::read(control, &byte, 1) == 1) {
+      const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+      ::dup2(null, STDERR_FILENO);  // whoever reads the parent's output sees its end
+      static_cast<void>(::write(control, &byte, 1));
+      return;
+    }
+    waits[1].fd = waits[1].revents != 0 ? -1 : control;  // closed: its process may still live
   }
-  char byte = 0;
-  if (waits[1].revents != 0 && ::read(control, &byte, 1) == 1) {
-    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-    ::dup2(null, STDERR_FILENO);  // whoever reads the parent's output sees its end
-    static_cast<void>(::write(control, &byte, 1));
+  if (waits[0].revents == 0) {
     return;
   }
-  if (waits[0].revents == 0) {  // the other end was closed though the parent lives: wait for its death alone
-    while (::poll(waits.data(), 1, -1) < 0 && errno == EINTR) {
-    }
-  }
   ::umount2(target.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+  if (program >= 0) {
+    ::syscall(SYS_pidfd_send_signal, program, SIGKILL, nullptr, 0U);
+  }
   ::_exit(0);
+}
+
+/// A process beside `program` that watches the parent for it. It belongs to nobody: init reaps it.
+void fork_guard(const std::string& target, int parent, int control, int program) {
+  const pid_t between = ::fork();
+  if (between == 0) {
+    if (::fork() == 0) {
+      become_server("guard", {parent, control, program});
+      watch_parent(parent, control, target, program);
+    }
+    ::_exit(0);
+  }
+  ::waitpid(between, nullptr, 0);
+}
+
+/// Between fork and exec: only async-signal-safe calls.
+[[noreturn]] void exec_program(const std::string& program, const std::vector<char*>& argv, int error_output) {
+  ::setsid();
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  ::dup2(null, STDIN_FILENO);
+  ::dup2(error_output, STDOUT_FILENO);
+  ::dup2(error_output, STDERR_FILENO);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::execv(program.c_str(), argv.data());
+  ::_exit(127);
+}
+
+std::string last_line_of(int file) {
+  std::array<char, 4096> text{};
+  const off_t end = ::lseek(file, 0, SEEK_END);
+  const ssize_t bytes = ::pread(file, text.data(), text.size(), std::max<off_t>(0, end - static_cast<off_t>(text.size())));
+  std::string_view rest(text.data(), bytes > 0 ? static_cast<std::size_t>(bytes) : 0);
+  while (!rest.empty() && (rest.back() == '\n' || rest.back() == ' ')) {
+    rest.remove_suffix(1);
+  }
+  return std::string(rest.substr(rest.rfind('\n') + 1));
+}
+
+/// Nanoseconds of processor time a process used, 0 when it is gone.
+std::uint64_t cpu_ns_of(pid_t pid) {
+  clockid_t clock = 0;
+  timespec used{};
+  const bool known = ::clock_getcpuclockid(pid, &clock) == 0 && ::clock_gettime(clock, &used) == 0;
+  return known ? static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(used.tv_nsec) : 0;
 }
 
 void tell(int pipe, const Status& status) {
@@ -190,7 +246,7 @@ struct Ends {
     }
     parents->reset();
   }
-  std::thread(watch_parent, ends.parent, ends.control, target.string()).detach();
+  std::thread(watch_parent, ends.parent, ends.control, target.string(), -1).detach();
   tell(ends.ready, {});
   ::close(ends.ready);
   (*session)->serve(&shared.answered);
@@ -282,11 +338,54 @@ Result<std::unique_ptr<ServerProcess>> ServerProcess::start(const std::filesyste
   SBENCH_TRY(await_ready(ready[0].get(), helper, name));
   std::unique_ptr<ServerProcess> server(new ServerProcess(absolute, std::move(helper)));
   server->control_ = std::move(control[0]);
-  if (const auto connection = find_connection(absolute)) {
-    server->watch_ = std::make_unique<Watch>(*connection, name, options.stall_limit_ms,
-                                             [shared] { return shared->answered.load(std::memory_order_relaxed); });
-  }
+  server->watch(options, [shared] { return shared->answered.load(std::memory_order_relaxed); });
   return server;
+}
+
+Result<std::unique_ptr<ServerProcess>> ServerProcess::start_program(const std::filesystem::path& target,
+                                                                    const ServerOptions& options,
+                                                                    const std::vector<std::string>& command) {
+  const auto absolute = std::filesystem::absolute(target);
+  const std::string program = find_program(command.at(0));
+  if (program.empty()) {
+    return plain_error(ENOENT, "cannot run {}: no such program in PATH; install it", command[0]);
+  }
+  std::vector<char*> argv;
+  for (const auto& argument : command) {
+    argv.push_back(const_cast<char*>(argument.c_str()));
+  }
+  argv.push_back(nullptr);
+  const Fd output(::memfd_create("output", MFD_CLOEXEC));
+  const Fd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0U)));
+  SBENCH_TRY_SET(auto control, make_pair());
+  const pid_t child = ::fork();
+  if (child < 0) {
+    return errno_error("cannot start {}", command[0]);
+  }
+  if (child == 0) {
+    exec_program(program, argv, output.get());
+  }
+  SBENCH_TRY_SET(Helper helper, Helper::of_child(child, options.session.name + " server"));
+  const Fd program_fd(static_cast<int>(::syscall(SYS_pidfd_open, child, 0U)));
+  fork_guard(absolute, self.get(), control[1].get(), program_fd.get());
+  std::unique_ptr<ServerProcess> server(new ServerProcess(absolute, std::move(helper)));
+  server->control_ = std::move(control[0]);
+  for (int waited_ms = 0; !find_connection(absolute); ++waited_ms) {
+    if (!server->alive() || waited_ms == kStartPatience_ms) {
+      server->helper_.kill();
+      server->stopped_ = true;
+      return plain_error(EIO, "{} does not serve {}: {}", command[0], absolute.string(), last_line_of(output.get()));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  server->watch(options, [child] { return cpu_ns_of(child); });
+  return server;
+}
+
+void ServerProcess::watch(const ServerOptions& options, std::function<std::uint64_t()> progress) {
+  if (const auto connection = find_connection(target_)) {
+    watch_ = std::make_unique<Watch>(*connection, options.session.name, options.stall_limit_ms, std::move(progress));
+  }
 }
 
 Result<std::unique_ptr<ServerProcess>> ServerProcess::adopt(const std::filesystem::path& target,

@@ -39,6 +39,11 @@ class ServerProcess {
   [[nodiscard]] static Result<std::unique_ptr<ServerProcess>> start(const std::filesystem::path& target,
                                                                     const ServerOptions& options,
                                                                     const MakeFileSystem& make);
+  /// Runs a program that serves `target` in the foreground until it is unmounted (fuse-overlayfs -f). Returns
+  /// when the mount is there; an error quotes the program's last line. SessionOptions other than name are not used.
+  [[nodiscard]] static Result<std::unique_ptr<ServerProcess>> start_program(const std::filesystem::path& target,
+                                                                            const ServerOptions& options,
+                                                                            const std::vector<std::string>& command);
   /// The server of the mount at `target` that an earlier process left, as `record` (leave()) tells.
   [[nodiscard]] static Result<std::unique_ptr<ServerProcess>> adopt(const std::filesystem::path& target,
                                                                     const std::filesystem::path& record);
@@ -47,6 +52,7 @@ class ServerProcess {
 
   [[nodiscard]] pid_t pid() const { return helper_.pid(); }
   [[nodiscard]] bool alive() const { return helper_.alive(); }
+  [[nodiscard]] const std::filesystem::path& target() const { return target_; }
   /// Unmounts and waits for the end of the server, which first makes its file system tidy; a server
   /// that hangs is cut off. EBUSY while the tree is in use: then nothing happened. EIO, with how it
   /// died, for a server that had died before; the mount is gone then too.
@@ -56,6 +62,8 @@ class ServerProcess {
 
  private:
   ServerProcess(std::filesystem::path target, Helper helper) : target_(std::move(target)), helper_(std::move(helper)) {}
+
+  void watch(const ServerOptions& options, std::function<std::uint64_t()> progress);
 
   std::filesystem::path target_;
   Helper helper_;

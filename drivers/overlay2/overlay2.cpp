@@ -1,4 +1,7 @@
-// overlay2.cpp: the overlay2 driver: one kernel overlay mount over up to 128 layer directories.
+// overlay2.cpp: the overlay2 driver: one overlay mount over up to 128 layer directories.
+//
+// Two engines show the same layers: the kernel's overlayfs, and union_fs in its
+// overlay dialect over FUSE. A store may be opened with either.
 //
 // On the backing file system:
 //   layers/ID/diff     what the layer changed, in overlayfs' own notation
@@ -27,9 +30,11 @@
 #include "drivers/base/file.h"
 #include "drivers/base/hash.h"
 #include "drivers/driver.h"
+#include "drivers/fuse/layer_servers.h"
 #include "drivers/layer/copy_tree.h"
 #include "drivers/layer/upper_diff.h"
 #include "drivers/overlay2/index_links.h"
+#include "drivers/union_fs/union_fs.h"
 
 namespace sbench {
 
@@ -37,7 +42,20 @@ namespace {
 
 constexpr int kLowersMax = 128;
 constexpr std::size_t kLinkChars = 26;
-constexpr int kUnmountPatience_ms = 1000;
+
+bool kernel_can(const Options& options);
+
+/// Whether union_fs shows the layers.
+bool in_userspace(const Options& options) {
+  const auto& engine = options.at("engine");
+  return engine == "userspace" || (engine == "auto" && !kernel_can(options));
+}
+
+/// The options that decide what is in the store.
+Options without_engine(Options options) {
+  options.erase("engine");
+  return options;
+}
 
 /// A short name for a layer; distinct for distinct ids (104 bits of a hash).
 std::string link_name(const LayerId& id) {
@@ -58,6 +76,12 @@ Status check_options(const Options& options) {
     return plain_error(EINVAL,
                        "overlay2: metacopy=on needs redirect_dir=on, not {}: leave redirect_dir out or set it to on",
                        redirect_dir_of(options));
+  }
+  if (options.at("engine") == "userspace" && options.at("index") == "on") {
+    return plain_error(EINVAL, "overlay2: engine=userspace keeps no index: leave index out, or use engine=kernel");
+  }
+  if (options.at("engine") == "userspace" && redirect_dir_of(options) == "nofollow") {
+    return plain_error(EINVAL, "overlay2: engine=userspace always follows redirects: use redirect_dir=follow");
   }
   return {};
 }
@@ -95,10 +119,10 @@ class Overlay2Driver final : public BackedDriver {
                                               const std::filesystem::path& root) {
     SBENCH_TRY(check_options(options));
     SBENCH_TRY_SET(auto backing, Backing::mount(device, parse_backing(options), root));
-    SBENCH_TRY_SET(auto store, open_store(std::move(backing), describe_maker("overlay2", options, "volatile")));
+    SBENCH_TRY_SET(auto store, open_store(std::move(backing), describe_maker("overlay2", without_engine(options), "volatile")));
     SBENCH_TRY(make_directories(root / "layers"));
     SBENCH_TRY(make_directories(root / "l"));
-    return std::unique_ptr<Driver>(new Overlay2Driver(std::move(store), options));
+    return std::unique_ptr<Driver>(new Overlay2Driver(std::move(store), options, in_userspace(options)));
   }
 
   Status diff(const LayerId& id, const ParentId& parent, ByteSink& tar) override {
@@ -127,6 +151,7 @@ class Overlay2Driver final : public BackedDriver {
 
   std::vector<std::pair<std::string, std::string>> status() override {
     auto rows = BackedDriver::status();
+    rows.emplace_back("Engine", userspace_ ? "union_fs over FUSE (userspace)" : "overlayfs (kernel)");
     rows.emplace_back("Supports d_type", "true");  // every backing is made with it
     rows.emplace_back("Native Overlay Diff", capabilities().native_diff ? "true" : "false");
     rows.emplace_back("userxattr", "false");
@@ -137,8 +162,17 @@ class Overlay2Driver final : public BackedDriver {
 
   Capabilities capabilities() const override { return capabilities_of(options_); }
 
+  Status sync() override {
+    SBENCH_TRY(servers_.write_back());
+    return BackedDriver::sync();
+  }
+
  private:
-  Overlay2Driver(Store store, Options options) : BackedDriver(std::move(store)), options_(std::move(options)) {}
+  Overlay2Driver(Store store, Options options, bool userspace)
+      : BackedDriver(std::move(store)),
+        options_(std::move(options)),
+        userspace_(userspace),
+        servers_(root() / "servers") {}
 
   std::filesystem::path layer_of(const LayerId& id) const { return root() / "layers" / id; }
   std::filesystem::path diff_of(const LayerId& id) const { return layer_of(id) / "diff"; }
@@ -245,29 +279,61 @@ class Overlay2Driver final : public BackedDriver {
       return Shown{diff_of(id)};
     }
     const auto merged = layer_of(id) / "merged";
-    if (is_mount_point(merged)) {
-      return Shown{merged, true};
+    bool adopted = false;
+    if (servers_.finds(id, merged, adopted)) {
+      return Shown{merged, adopted};
     }
+    const bool writable = row.kind == LayerTable::Kind::active;
+    if (writable && options_.at("volatile") == "on") {
+      SBENCH_TRY(remove_tree(layer_of(id) / "work" / "work" / "incompat"));
+    }
+    SBENCH_TRY(userspace_ ? serve(id, writable, merged) : mount_kernel(id, writable));
+    return Shown{merged, false};
+  }
+
+  Status mount_kernel(const LayerId& id, bool writable) {
     const std::string layer = "layers/" + id;
     OverlayMount overlay{root(), {}, {}, {}, layer + "/merged", features_of(options_)};
     SBENCH_TRY_SET(overlay.lowers, read_text(layer_of(id) / "lower"));
-    if (row.kind == LayerTable::Kind::committed) {
-      overlay.lowers = "l/" + link_name(id) + ":" + overlay.lowers;
-    } else {
+    if (writable) {
       overlay.upper = layer + "/diff";
       overlay.work = layer + "/work";
-      if (options_.at("volatile") == "on") {
-        overlay.features += volatile_suffix();
-        SBENCH_TRY(remove_tree(layer_of(id) / "work" / "work" / "incompat"));
-      }
+      overlay.features += volatile_suffix();
+    } else {
+      overlay.lowers = "l/" + link_name(id) + ":" + overlay.lowers;
     }
-    SBENCH_TRY(mount_overlay(overlay));
-    return Shown{merged, false};
+    return mount_overlay(overlay);
+  }
+
+  Status serve(const LayerId& id, bool writable, const std::filesystem::path& merged) {
+    UnionOptions wanted;
+    wanted.dialect = UnionDialect::overlay;
+    wanted.redirect_dir = redirect_dir_of(options_) == "on";
+    wanted.metacopy = options_.at("metacopy") == "on";
+    wanted.sync = options_.at("volatile") == "on" ? UnionSync::none : UnionSync::copy_up;
+    if (writable) {
+      wanted.upper = diff_of(id);
+      wanted.work = layer_of(id) / "work";
+    } else {
+      wanted.lower.push_back(diff_of(id));
+    }
+    SBENCH_TRY_SET(const auto ancestors, table().ancestors(id));
+    for (const auto& ancestor : ancestors) {
+      wanted.lower.push_back(diff_of(ancestor));
+    }
+    fuse::ServerOptions server;
+    server.session.name = "overlay2";
+    return servers_.show(id, merged, server, [wanted] { return open_union(wanted); });
   }
 
   Status hide_layer(const LayerId& id) override {
     SBENCH_TRY_SET(const auto row, table().find(id));
-    return row.parent ? unmount(layer_of(id) / "merged", kUnmountPatience_ms) : Status();
+    return row.parent ? servers_.hide(id, layer_of(id) / "merged") : Status();
+  }
+
+  Status remember_shown(const LayerId& id, bool shown) override {
+    SBENCH_TRY(shown ? servers_.leave(id) : Status());
+    return BackedDriver::remember_shown(id, shown);
   }
 
   Result<std::uint64_t> apply_layer_tar(const LayerId& key, ByteSource& tar) override {
@@ -279,12 +345,11 @@ class Overlay2Driver final : public BackedDriver {
   }
 
   Options options_;
+  bool userspace_;
+  fuse::LayerServers servers_;  ///< empty with the kernel's engine
 };
 
-Availability probe_overlay2(const Options& options) {
-  if (const auto status = check_options(options); !status.ok()) {
-    return Availability::no(status.error().what, "change the options");
-  }
+Availability probe_kernel(const Options& options) {
   if (auto overlay = probe_overlay(); !overlay.available) {
     return overlay;
   }
@@ -300,14 +365,35 @@ Availability probe_overlay2(const Options& options) {
   return probe_backing(parse_backing(options));
 }
 
+bool kernel_can(const Options& options) { return probe_kernel(options).available; }
+
+Availability probe_overlay2(const Options& options) {
+  const auto& engine = options.at("engine");
+  if (const auto status = check_options(options); !status.ok()) {
+    return Availability::no(status.error().what, "change the options");
+  }
+  const Availability kernel = engine != "userspace" ? probe_kernel(options) : Availability();
+  if (kernel.available || engine == "kernel" || options.at("index") == "on") {
+    return kernel;
+  }
+  Availability userspace = fuse::probe_fuse();
+  if (userspace.available) {
+    userspace = probe_backing(parse_backing(options));
+    userspace.engine = EngineClass::userspace;
+  }
+  return userspace.available || engine == "userspace" ? userspace : kernel;
+}
+
 }  // namespace
 
 DriverSpec overlay2_driver() {
   const std::vector<std::string> on_off = {"off", "on"};
   DriverSpec spec;
   spec.name = "overlay2";
-  spec.summary = "kernel overlayfs: layer directories, merged at mount; first write copies the file up";
+  spec.summary = "overlayfs: layer directories, merged at mount; first write copies the file up";
   spec.options = {
+      {"engine", "auto", "the kernel's overlayfs, or sbench's union_fs over FUSE; auto: the kernel's where it has one",
+       {"auto", "kernel", "userspace"}},
       backing_option(),
       {"metacopy", "off", "copy up metadata alone on chown, chmod, …", on_off},
       {"redirect_dir",
