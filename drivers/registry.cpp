@@ -3,17 +3,17 @@
 // X(name) expects `DriverSpec name_driver()`, defined in the driver's folder.
 #include "drivers/driver.h"
 
-#define SBENCH_DRIVERS(X)                                   \
-  X(native)       /* plain directories: the control      */ \
-  X(overlay2)     /* kernel overlayfs, many lowers       */ \
-  X(overlay)      /* kernel overlayfs, hard-linked trees */ \
-  X(aufs)         /* the classic union                   */ \
-  X(devicemapper) /* dm-thin snapshots                   */ \
-  X(btrfs)        /* subvolume snapshots                 */ \
-  X(zfs)          /* dataset clones                      */ \
-  X(vfs)          /* full copies                         */ \
-  X(fuse_overlayfs) /* the distribution's program        */ \
-  X(null)         /* stores nothing                      */
+#define SBENCH_DRIVERS(X)                                     \
+  X(native)         /* plain directories: the control      */ \
+  X(overlay2)       /* kernel overlayfs, many lowers       */ \
+  X(overlay)        /* kernel overlayfs, hard-linked trees */ \
+  X(aufs)           /* the classic union                   */ \
+  X(devicemapper)   /* dm-thin snapshots                   */ \
+  X(btrfs)          /* subvolume snapshots                 */ \
+  X(zfs)            /* dataset clones                      */ \
+  X(vfs)            /* full copies                         */ \
+  X(fuse_overlayfs) /* the distribution's program          */ \
+  X(null)           /* stores nothing                      */
 
 namespace sbench {
 

@@ -231,6 +231,11 @@ struct Ends {
     give_up(parents.error());
   }
   auto files = make();
+  // The server of a process that was killed may still be letting go.
+  for (int waited_ms = 0; !files.ok() && files.error().code == EBUSY && waited_ms < kStartPatience_ms / 2; waited_ms += 10) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    files = make();
+  }
   if (!files.ok()) {
     give_up(files.error());
   }

@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <array>
 #include <vector>
 
 #include "drivers/base/file.h"
@@ -46,7 +47,19 @@ Status WorkArea::open(UnionDialect dialect, int upper_root, const std::optional<
                          "work/incompat/volatile");
     }
   } else {
+    // The folder and the base of whiteouts stand in the branch's root: made at once, they do not touch its times.
+    struct stat before {};
+    if (::fstat(upper_root, &before) != 0) {
+      return errno_error("cannot stat the writable branch");
+    }
     SBENCH_TRY_SET(fd_, open_folder(upper_root, kAufsOrphans, kAufsOrphans));
+    if (const int code = make_aufs_base(); code != 0) {
+      return make_error(code, "cannot make {}", kAufsBaseName);
+    }
+    const std::array<timespec, 2> times = {before.st_atim, before.st_mtim};
+    if (::utimensat(upper_root, "", times.data(), AT_EMPTY_PATH) != 0) {
+      return errno_error("cannot set the times of the writable branch");
+    }
   }
   if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0) {
     return make_error(errno == EWOULDBLOCK ? EBUSY : errno, "cannot lock the union's work folder");
