@@ -20,6 +20,7 @@ namespace sbench::union_fs {
 namespace {
 
 constexpr const char* kAufsOrphans = ".wh..wh.orph";
+constexpr const char* kAufsPseudoLinks = ".wh..wh.plnk";  // pseudo_links.h fills it
 
 Result<Fd> open_folder(int parent, const char* name, const std::string& shown) {
   if (::mkdirat(parent, name, 0700) != 0 && errno != EEXIST) {
@@ -47,7 +48,7 @@ Status WorkArea::open(UnionDialect dialect, int upper_root, const std::optional<
                          "work/incompat/volatile");
     }
   } else {
-    // The folder and the base of whiteouts stand in the branch's root: made at once, they do not touch its times.
+    // What stands in the branch's root (the folders, the base of whiteouts) is made at once, and its times kept.
     struct stat before {};
     if (::fstat(upper_root, &before) != 0) {
       return errno_error("cannot stat the writable branch");
@@ -56,6 +57,7 @@ Status WorkArea::open(UnionDialect dialect, int upper_root, const std::optional<
     if (const int code = make_aufs_base(); code != 0) {
       return make_error(code, "cannot make {}", kAufsBaseName);
     }
+    SBENCH_TRY_SET([[maybe_unused]] const Fd links, open_folder(upper_root, kAufsPseudoLinks, kAufsPseudoLinks));
     const std::array<timespec, 2> times = {before.st_atim, before.st_mtim};
     if (::utimensat(upper_root, "", times.data(), AT_EMPTY_PATH) != 0) {
       return errno_error("cannot set the times of the writable branch");
