@@ -112,10 +112,10 @@ class Baseline:
 def pooled(own: float, nights: int, common: float, rule: Rule = RULE) -> float:
     """The scale of a series: its own drawn towards the machine's, never below the floor, widened for a short baseline.
 
-    The machine's counts for at most twice and at least half of the series' own: steady and noisy
-    series of one machine lie a factor of ten apart, and one pool would blind the steady ones.
+    The machine's counts for at most half again and at least two thirds of the series' own: steady and
+    noisy series of one machine lie a factor of ten apart, and one pool would blind the steady ones.
     """
-    common = min(max(common, own / 2), 2 * own)
+    common = min(max(common, own / 1.5), 1.5 * own)
     variance = (rule.prior * common**2 + (nights - 1) * own**2) / (rule.prior + nights - 1)
     return max(math.sqrt(variance), rule.floor) * math.sqrt(1 + 1.57 / nights)
 
