@@ -7,6 +7,7 @@
 // last close. What the pool holds is cached by nobody but the file systems above.
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/loop.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -41,6 +42,7 @@ constexpr int kReleasePatience_ms = 5000;
 constexpr int kReleaseStep_ms = 1;
 /// How long an earlier server of the same place may take to close its pool.
 constexpr int kTakeoverPatience_ms = 20'000;
+constexpr int kSectorBytes = 512;
 constexpr int kServerThreads = 16;  // most of the time they wait for the device
 
 /// Calls `attempt` until it is no longer EBUSY, or for kReleasePatience_ms.
@@ -155,11 +157,12 @@ Result<std::unique_ptr<fuse::ServerProcess>> serve_pool(const std::string& devic
 
 class UserspaceDevices final : public ThinDevices {
  public:
-  UserspaceDevices(fs::path directory, std::string device, bool deferred_removal, std::unique_ptr<fuse::ServerProcess> server,
-                   bool stays)
+  UserspaceDevices(fs::path directory, std::string device, bool deferred_removal, int block_bytes,
+                   std::unique_ptr<fuse::ServerProcess> server, bool stays)
       : directory_(std::move(directory)),
         device_(std::move(device)),
         deferred_removal_(deferred_removal),
+        block_bytes_(block_bytes),
         server_(std::move(server)),
         stays_(stays) {}
 
@@ -212,6 +215,12 @@ class UserspaceDevices final : public ThinDevices {
                          device->path());
     }
     const fs::path path = device->path();
+    if (block_bytes_ > kSectorBytes) {
+      SBENCH_TRY_SET(const Fd fd, open_file(path, O_RDWR));
+      if (::ioctl(fd.get(), LOOP_SET_BLOCK_SIZE, static_cast<unsigned long>(block_bytes_)) != 0) {
+        return errno_error("cannot give {} blocks of {} bytes", path.string(), block_bytes_);
+      }
+    }
     active_[id] = std::move(device);
     return path;
   }
@@ -286,6 +295,7 @@ class UserspaceDevices final : public ThinDevices {
   fs::path directory_;
   std::string device_;
   bool deferred_removal_;
+  int block_bytes_;  ///< the smallest transfer that the pool's device takes, and so its thin devices
   std::unique_ptr<fuse::ServerProcess> server_;
   bool stays_;  ///< the pool was found standing, or is kept: active devices stand as long as something is mounted from them
   std::map<ThinId, std::unique_ptr<Device>> active_;
@@ -319,8 +329,13 @@ Result<std::unique_ptr<ThinDevices>> open(Device& device, const Options& options
   device.release_exclusive();
   SBENCH_TRY_SET(auto server, stands ? fuse::ServerProcess::adopt(directory, record_of(directory))
                                      : serve_pool(device.path(), options, directory));
+  int block_bytes = kSectorBytes;
+  SBENCH_TRY_SET(const Fd fd, open_file(device.path(), O_RDONLY));
+  if (::ioctl(fd.get(), BLKSSZGET, &block_bytes) != 0) {
+    return errno_error("cannot read the block size of {}", device.path());
+  }
   auto devices = std::make_unique<UserspaceDevices>(directory, device.path(), is_on(options, "dm.use_deferred_removal"),
-                                                    std::move(server), stands);
+                                                    block_bytes, std::move(server), stands);
   SBENCH_TRY(devices->usage());  // whoever served an adopted directory may have died
   return std::unique_ptr<ThinDevices>(std::move(devices));
 }

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <map>
 
+#include "drivers/base/process.h"
 #include "drivers/block/direct_device.h"
 #include "drivers/thin_pool/check.h"
 #include "tests/conformance/variants.h"
@@ -258,6 +259,57 @@ TEST_F(Thin, discarded_files_give_their_chunks_back_to_the_device) {
   EXPECT_LE(freed.bytes_allocated + 60 * kMiB, full.bytes_allocated);
   EXPECT_GE((must(store.device().counters()) - before).bytes_discarded, 60 * kMiB);
   must(tree.release());
+}
+
+/// A layer's file system is mounted at a second place, too, when the driver lets go of it.
+Status release_while_in_use(TestStore& store, const std::filesystem::path& elsewhere) {
+  must(store.driver().prepare("c", {}));
+  auto tree = must(store.driver().mount("c"));
+  std::filesystem::create_directories(elsewhere);
+  EXPECT_EQ(::mount(tree.path().parent_path().c_str(), elsewhere.c_str(), nullptr, MS_BIND, nullptr), 0);
+  return tree.release();
+}
+
+TEST_F(Thin, a_device_in_use_elsewhere_goes_with_its_last_user) {
+  TestStore store(userspace());
+  const std::filesystem::path elsewhere = store.root() / "elsewhere";
+  must(release_while_in_use(store, elsewhere));
+  EXPECT_TRUE(path_exists(elsewhere / "rootfs"));
+  must(unmount(elsewhere, 2000));
+  must(store.driver().remove("c"));
+}
+
+TEST_F(Thin, without_deferred_removal_a_device_in_use_elsewhere_is_busy) {
+  TestStore store(userspace({{"dm.use_deferred_removal", "false"}}));
+  const std::filesystem::path elsewhere = store.root() / "elsewhere";
+  EXPECT_EQ(code_of(release_while_in_use(store, elsewhere)), EBUSY);
+  must(unmount(elsewhere, 2000));
+}
+
+TEST_F(Thin, devices_with_blocks_of_4096_bytes_carry_ext4_and_xfs) {
+  enter_private_mounts();
+  for (const char* type : {"ext4", "xfs"}) {
+    const auto variant = userspace({{"dm.fs", type}});
+    SBENCH_SKIP_UNLESS_AVAILABLE(variant);
+    const std::string image = fmt::format("/var/tmp/sbench-test-{}.img", ::getpid());
+    write_file(image, "");
+    std::filesystem::resize_file(image, kGiB);
+    const auto path = must(run_checked({"losetup", "--find", "--show", "--sector-size=4096", "--direct-io=on", image}));
+    std::filesystem::remove(image);
+    const auto device = must(Device::open_real(path.substr(0, path.find('\n'))));
+    must(run_checked({"losetup", "--detach", device->path()}));  // when the last user goes
+    must(variant.spec().format(*device, variant.options()));
+    const std::filesystem::path root = fmt::format("/mnt/blocks-{}", type);
+    std::filesystem::create_directories(root);
+    for (const bool again : {false, true}) {
+      const auto driver = must(variant.spec().open(*device, variant.options(), root));
+      if (!again) {
+        make_layer(*driver, "base", {}, [](const std::filesystem::path& tree) { write_file(tree / "f", std::string(kMiB, 'x')); });
+      }
+      auto tree = must(driver->mount("base"));
+      EXPECT_EQ(read_file(tree.path() / "f"), std::string(kMiB, 'x'));
+    }
+  }
 }
 
 }  // namespace
