@@ -73,9 +73,8 @@ def measure(night: Night, levels: dict[str, float]) -> dict[str, Measured]:
         logs = np.array([own[b] - index[b] for b in own if b in index])
         if len(logs) >= BLOCKS_MIN:
             estimate = statistics.paired_log_ratio(logs, night.run_id)
-            own_logs = np.array([own[b] for b in own if b in index])
-            plain = statistics.median_estimate(own_logs)
-            reading = Reading(estimate.value, plain.value, float(np.quantile(own_logs, 1 / 3)), float(own_logs.min()), (estimate.high - estimate.low) / 3.92, (plain.high - plain.low) / 3.92)
+            fastest = min(own[b] for b in own if b in index)
+            reading = Reading(estimate.value, fastest, (estimate.high - estimate.low) / 3.92)
             found[cell.series] = Measured(cell, reading, (estimate.high - estimate.low) / 2, len(logs))
     return found
 
@@ -83,7 +82,7 @@ def measure(night: Night, levels: dict[str, float]) -> dict[str, Measured]:
 def control_levels(night: Night) -> dict[str, Reading]:
     """ln seconds of the control in each of its cases."""
     levels = {c.series: math.log(float(np.median(c.seconds))) for c in night.cells if c.driver == night.control and len(c.blocks) >= BLOCKS_MIN}
-    return {name: Reading(level, level, level, level) for name, level in levels.items()}  # load is what they are here to show: no error
+    return {name: Reading(level, level) for name, level in levels.items()}  # load is what they are here to show: no error
 
 
 def exact_name(cell: Cell, metric: str) -> str:

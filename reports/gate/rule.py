@@ -1,12 +1,10 @@
 """The decision rule of METHOD d.2, one series and one night at a time. Knows numbers only: no files, no words.
 
-A reading is a night's location of ln seconds, seen three ways: divided by the control's time
-in the same blocks, so that a slow machine cancels; as it is (median of blocks); and the
-lower third of blocks, for operations shorter than a time slice: they do not feel the load
-that makes the control slow, unless they are interrupted. A series is seen in the way that
-made its accepted nights agree best (its `view`). A slowdown moves every block, load only
-some: where the view does not divide by the control, the night's fastest block must have
-moved too, or what was seen is the neighbours. Larger is worse. The baseline is frozen while something is wrong: a night enters it only
+A reading is a night's location of ln seconds, seen two ways: divided by the control's time
+in the same blocks, so that a slow machine cancels; or the night's fastest block, for
+operations shorter than a time slice: they do not feel the load that makes the control slow,
+unless they are interrupted, and then not in every block. A slowdown moves both. A series is
+seen in the way that made its accepted nights agree best (its `view`). Larger is worse. The baseline is frozen while something is wrong: a night enters it only
 when nothing about it is suspicious, or a slow regression would teach the gate to accept it.
 """
 
@@ -21,9 +19,9 @@ import numpy as np
 from .. import statistics
 
 MAD_TO_SIGMA = 1.4826
-VIEWS = ((1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.5, 0.5, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))  # weights of paired, plain, low
-PAIRED = VIEWS[0]
-VIEW_GAIN = 0.9  # another view than paired must make the nights agree better by this factor
+PAIRED, FASTEST = "paired", "fastest"
+SLICE_S = 0.005  # longer operations are interrupted in every block of a busy machine
+VIEW_GAIN = 0.9  # the fastest block must make the nights agree better by this factor
 Z_DETECT = 3.42  # z(0.995) + z(0.8): alpha 0.005, power 0.8 (METHOD d.5)
 
 
@@ -57,24 +55,18 @@ RULE = Rule()
 
 @dataclass(frozen=True)
 class Reading:
-    """ln seconds in three views and of the fastest block, and the night's own standard errors of the first two, from its blocks."""
+    """ln seconds in two views, and the night's own standard error of the first, from its blocks."""
 
     paired: float
-    plain: float
-    low: float
-    fast: float
-    paired_error: float = 0.0
-    plain_error: float = 0.0
+    fastest: float
+    error: float = 0.0
 
-    def at(self, view: tuple[float, float, float]) -> float:
-        return view[0] * self.paired + view[1] * self.plain + view[2] * self.low
-
-    def error(self, view: tuple[float, float, float]) -> float:
-        return view[0] * self.paired_error + (1 - view[0]) * self.plain_error
+    def at(self, view: str) -> float:
+        return self.paired if view == PAIRED else self.fastest
 
     def slowed(self, effect: float) -> "Reading":
         """The reading of the same night had everything in it taken exp(effect) times as long."""
-        return Reading(self.paired + effect, self.plain + effect, self.low + effect, self.fast + effect, self.paired_error, self.plain_error)
+        return Reading(self.paired + effect, self.fastest + effect, self.error)
 
 
 @dataclass(frozen=True)
@@ -84,29 +76,19 @@ class Baseline:
     centre: float
     scale: float
     nights: int
-    view: tuple[float, float, float] = PAIRED
+    view: str = PAIRED
     error: float = 0.0  # a usual night's standard error
-    fast_centre: float = 0.0
-    fast_scale: float = 0.0  # 0: the fastest block is not asked
 
-    def judge(self, reading: "Reading") -> tuple[float, float]:
-        """(z, effect) of a night: the less bad of the view's and of the fastest block's; never of different sign than the view's."""
-        value = reading.at(self.view)
-        z, effect = self.z(value, reading.error(self.view)), value - self.centre
-        if self.fast_scale == 0.0:
-            return z, effect
-        sign = 1.0 if z > 0 else -1.0
-        fast = reading.fast - self.fast_centre
-        return sign * max(0.0, min(sign * z, sign * fast / self.fast_scale)), sign * max(0.0, min(sign * effect, sign * fast))
-
-    def z(self, value: float, error: float = 0.0) -> float:
-        """Distance in scales; a night whose blocks disagree more than usual counts for less."""
-        return (value - self.centre) / math.sqrt(self.scale**2 + max(0.0, error**2 - self.error**2))
+    def judge(self, reading: Reading) -> tuple[float, float]:
+        """(z, effect) of a night; one whose blocks disagree with the control's more than usual counts for less."""
+        effect = reading.at(self.view) - self.centre
+        excess = max(0.0, reading.error**2 - self.error**2) if self.view == PAIRED else 0.0
+        return effect / math.sqrt(self.scale**2 + excess), effect
 
     @property
     def detectable(self) -> float:
         """Smallest relative change one night detects with 80 % power (METHOD d.5); `scale` holds the baseline's own uncertainty."""
-        return math.expm1(min(Z_DETECT * max(self.scale, self.fast_scale), 50.0))
+        return math.expm1(min(Z_DETECT * self.scale, 50.0))
 
 
 def pooled(own: float, nights: int, common: float, rule: Rule = RULE) -> float:
@@ -148,18 +130,14 @@ class Series:
     better: float = 0.0
     gains: list[float] = field(default_factory=list)
     alarmed_since: int | None = None
-    _agreed: tuple[int, tuple[tuple[float, float, float], np.ndarray]] | None = None  # for so many accepted nights
+    _agreed: tuple[int, tuple[str, np.ndarray]] | None = None  # for so many accepted nights
 
-    def agreed(self, window: int) -> tuple[tuple[float, float, float], np.ndarray]:
+    def agreed(self, window: int) -> tuple[str, np.ndarray]:
         """(view, the accepted nights' values in it), over the last `window` nights."""
-        if self._agreed is not None and self._agreed[0] == len(self.accepted):
-            return self._agreed[1]
-        seen = np.array([(r.paired, r.plain, r.low) for r in self.accepted[-window:]]).reshape(-1, 3)
-        values = seen @ np.array(VIEWS).T
-        spreads = np.median(np.abs(values - np.median(values, axis=0)), axis=0) if len(seen) else np.zeros(len(VIEWS))
-        best = int(np.argmin(spreads))
-        best = best if spreads[best] < VIEW_GAIN * spreads[0] else 0
-        self._agreed = (len(self.accepted), (VIEWS[best], values[:, best]))
+        if self._agreed is None or self._agreed[0] != len(self.accepted):
+            paired, fastest = (np.array([r.at(view) for r in self.accepted[-window:]]) for view in (PAIRED, FASTEST))
+            better = len(paired) > 0 and math.exp(float(np.median(fastest))) < SLICE_S and statistics.mad(fastest) < VIEW_GAIN * statistics.mad(paired)
+            self._agreed = (len(self.accepted), (FASTEST, fastest) if better else (PAIRED, paired))
         return self._agreed[1]
 
     def restart(self, readings: Sequence[tuple[int, Reading]] = ()) -> None:
@@ -200,16 +178,9 @@ class Panel:
         seen = {name: (view, values) for name, (view, values) in seen.items() if len(values) >= rule.provisional}
         own = {name: MAD_TO_SIGMA * statistics.mad(values) for name, (_, values) in seen.items()}
         common = float(np.median(list(own.values()))) if own else 0.0
-        found = {}
-        for name, (view, values) in seen.items():
-            fast = np.array([reading.fast for reading in group[name].accepted[-rule.window:]]) if view[0] == 0.0 else None
-            found[name] = Baseline(float(np.median(values)), pooled(own[name], len(values), common, rule), len(values), view, self._error(group[name], view),
-                                   0.0 if fast is None else float(np.median(fast)),
-                                   0.0 if fast is None else pooled(MAD_TO_SIGMA * statistics.mad(fast), len(fast), common, rule))
-        return found
-
-    def _error(self, series: Series, view: tuple[float, float, float]) -> float:
-        return float(np.median([reading.error(view) for reading in series.accepted[-self.rule.window:]]))
+        return {name: Baseline(float(np.median(values)), pooled(own[name], len(values), common, rule), len(values), view,
+                               float(np.median([reading.error for reading in group[name].accepted[-rule.window:]])))
+                for name, (view, values) in seen.items()}
 
     def shifted(self, values: Mapping[str, Reading], controls: Mapping[str, Reading]) -> str:
         """Step 1: why the whole environment moved tonight, "" when it did not. Looks, changes nothing."""
@@ -300,7 +271,7 @@ class Panel:
             outcome.status = "improved"
         else:
             outcome.status = "ok"
-        outcome.accepted = series.alarmed_since is None and series.cusum <= rule.calm and max(outcome.z, baseline.z(outcome.value, reading.error(baseline.view))) < rule.suspect
+        outcome.accepted = series.alarmed_since is None and series.cusum <= rule.calm and outcome.z < rule.suspect
 
     def _accumulate(self, series: Series, outcome: Outcome, gating: bool) -> None:
         """Step 4 and its mirror; a baseline that does not gate yet keeps both at zero."""
@@ -309,7 +280,8 @@ class Panel:
             series.cusum = series.better = 0.0
             series.excess, series.gains = [], []
             return
-        clipped = min(max(outcome.z, -rule.clip), rule.clip)
+        top = rule.suspect if outcome.z > rule.suspect and outcome.confirmed is None else rule.clip  # what no rerun confirmed is a suspicion
+        clipped = min(max(outcome.z, -rule.clip), top)
         series.cusum = max(0.0, series.cusum + clipped - rule.slack)
         series.excess = [*series.excess, (self.night, outcome.effect)] if series.cusum > 0 else []
         series.better = max(0.0, series.better - clipped - rule.slack)

@@ -61,7 +61,7 @@ def test_smaller_slowdowns_add_up(factor, within):
 def test_one_night_alone_never_alarms_without_a_rerun():
     before, judged = replay([*made.nights(40), made.night(40, rng(), slower={SERIES: 5.0})]).nights[-2:]
     assert judged.new_alarms == []
-    assert judged.timed[SERIES].cusum == pytest.approx(before.timed[SERIES].cusum + RULE.clip - RULE.slack)
+    assert judged.timed[SERIES].cusum == pytest.approx(before.timed[SERIES].cusum + RULE.suspect - RULE.slack)
 
 
 def test_a_creeping_slowdown_is_not_learnt():
