@@ -254,3 +254,12 @@ def test_reports_do_not_change_what_they_read(systems, tmp_path):
     before = copy.deepcopy([path.read_bytes() for path in systems])
     run_reports("report", *systems, "-o", tmp_path / "r.html")
     assert [path.read_bytes() for path in systems] == before
+
+
+@pytest.mark.parametrize(("blocks", "noise", "kinds"), [(6, 0.005, {"sure", "tie"}), (3, 0.02, {"hint"})])
+def test_a_glance_says_sure_only_where_it_is(tmp_path, blocks, noise, kinds):
+    (member,) = loaded(tmp_path, made("glance", blocks=blocks, noise=noise, workloads=("layer_build.build", "cache_reuse.containers"))).members
+    marks = {v.use_case.key: use_cases.mark(v) for v in use_cases.verdicts(member.comparison)}
+    assert marks["small-files"] == ("none", "no data")
+    seen = {kind for kind, _ in marks.values() if kind != "none"}
+    assert seen and seen <= kinds
