@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "drivers/base/helper.h"
 #include "harness/environment.h"
 
 namespace sbench {
@@ -28,6 +29,7 @@ void add_time(Sample& sample, std::string_view name, double seconds, bool timed)
 }  // namespace
 
 Status LiveCase::begin() {
+  reset_helper_peak();
   sample_.started = utc_now();
   SBENCH_TRY_SET(space_before_, space());
   SBENCH_TRY_SET(delta_mark_, store_.device().counters());
@@ -36,6 +38,7 @@ Status LiveCase::begin() {
 
 Status LiveCase::end() {
   SBENCH_TRY(settle());
+  sample_.helpers_rss_peak_bytes = helper_memory().rss_peak_bytes;
   SBENCH_TRY_SET(const Space after, space());
   sample_.space_bytes = static_cast<std::int64_t>(after.bytes) - static_cast<std::int64_t>(space_before_.bytes);
   sample_.inodes = static_cast<std::int64_t>(after.inodes) - static_cast<std::int64_t>(space_before_.inodes);

@@ -29,6 +29,7 @@ struct Sample {
   std::int64_t space_bytes = 0;              ///< growth of the store over the whole case
   std::int64_t inodes = 0;
   std::int64_t page_cache_bytes = 0;         ///< growth over the timed phases
+  std::uint64_t helpers_rss_peak_bytes = 0;  ///< memory of the driver's servers, over the whole case
   std::vector<std::pair<std::string, PhaseTime>> phases;       ///< in order of first appearance
   std::vector<std::pair<std::string, Histogram>> latencies;
   std::vector<std::pair<std::string, double>> metrics;

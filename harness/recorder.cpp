@@ -41,6 +41,8 @@ json metrics_json(const Sample& sample) {
       {"dev_busy_s", static_cast<double>(sample.device.busy_ms) * 1e-3},
       {"cpu_user_s", sample.process.cpu_user_s},
       {"cpu_sys_s", sample.process.cpu_sys_s},
+      {"cpu_helpers_s", sample.process.cpu_helpers_s},
+      {"helpers_rss_peak_bytes", sample.helpers_rss_peak_bytes},
       {"major_faults", sample.process.major_faults},
       {"minor_faults", sample.process.minor_faults},
       {"ctx_switches", sample.process.ctx_switches},

@@ -24,6 +24,8 @@ json metric_definitions() {
       {"dev_flushes", metric_definition("1", "lower", "exactish", false)},
       {"cpu_user_s", metric_definition("s", "lower", "sampled", false)},
       {"cpu_sys_s", metric_definition("s", "lower", "sampled", false)},
+      {"cpu_helpers_s", metric_definition("s", "lower", "sampled", false)},
+      {"helpers_rss_peak_bytes", metric_definition("B", "lower", "sampled", false)},
       {"dev_busy_s", metric_definition("s", "lower", "sampled", false)},
       {"space_bytes", metric_definition("B", "lower", "exactish", true)},
       {"inodes", metric_definition("1", "lower", "exactish", true)},

@@ -1,5 +1,6 @@
 #include "harness/runner.h"
 
+#include <fmt/ranges.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <numeric>
 #include <set>
 
+#include "drivers/base/helper.h"
 #include "drivers/base/units.h"
 #include "harness/semantic_check.h"
 #include "harness/timing_shell.h"
@@ -102,9 +104,13 @@ bool Runner::over_budget(const PlannedVariant& planned) const {
 }
 
 Status Runner::fail(const std::string& cell, int block, const std::string& phase, const Error& error) {
-  progress_.message(fmt::format("FAILED {} ({}): {}", cell, phase, error.what));
+  std::string detail = error.what;
+  for (const auto& helper : take_failed_helpers()) {  // why the calls failed
+    detail += "; the " + helper;
+  }
+  progress_.message(fmt::format("FAILED {} ({}): {}", cell, phase, detail));
   return recorder_.add_failure(
-      {{"cell", cell}, {"block", block}, {"phase", phase}, {"errno", error.code}, {"detail", error.what}});
+      {{"cell", cell}, {"block", block}, {"phase", phase}, {"errno", error.code}, {"detail", detail}});
 }
 
 Result<std::unique_ptr<Store>> Runner::fresh_store(const PlannedVariant& planned) {
@@ -152,6 +158,11 @@ Status Runner::take_sample(Store& store, int block, const PlannedVariant& planne
     });
     status = timing.ok() ? live.end() : Status(timing.error());
     shell_real_s = timing.ok() ? timing->real_s : 0;
+  }
+  if (status.ok()) {
+    if (const auto failed = take_failed_helpers(); !failed.empty()) {
+      status = plain_error(EIO, "the {}", fmt::join(failed, "; the "));  // though the workload did not notice
+    }
   }
   if (status.ok()) {
     SBENCH_TRY(recorder_.add_sample(sample_entry(live.sample(), planned, each, block, order, shell_real_s)));

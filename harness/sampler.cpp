@@ -4,9 +4,11 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "drivers/base/file.h"
+#include "drivers/base/helper.h"
 
 namespace sbench {
 namespace {
@@ -41,6 +43,7 @@ Result<std::uint64_t> meminfo_bytes(const std::string& text, const char* name) {
 ProcessCounters& ProcessCounters::operator+=(const ProcessCounters& other) {
   cpu_user_s += other.cpu_user_s;
   cpu_sys_s += other.cpu_sys_s;
+  cpu_helpers_s += other.cpu_helpers_s;
   major_faults += other.major_faults;
   minor_faults += other.minor_faults;
   ctx_switches += other.ctx_switches;
@@ -49,8 +52,10 @@ ProcessCounters& ProcessCounters::operator+=(const ProcessCounters& other) {
 
 ProcessCounters operator-(const ProcessCounters& after, const ProcessCounters& before) {
   ProcessCounters delta;
-  delta.cpu_user_s = after.cpu_user_s - before.cpu_user_s;
-  delta.cpu_sys_s = after.cpu_sys_s - before.cpu_sys_s;
+  // A helper's split into user and system time is an estimate while it lives: neither part may go back.
+  delta.cpu_user_s = std::max(0.0, after.cpu_user_s - before.cpu_user_s);
+  delta.cpu_sys_s = std::max(0.0, after.cpu_sys_s - before.cpu_sys_s);
+  delta.cpu_helpers_s = std::max(0.0, after.cpu_helpers_s - before.cpu_helpers_s);
   delta.major_faults = after.major_faults - before.major_faults;
   delta.minor_faults = after.minor_faults - before.minor_faults;
   delta.ctx_switches = after.ctx_switches - before.ctx_switches;
@@ -59,7 +64,11 @@ ProcessCounters operator-(const ProcessCounters& after, const ProcessCounters& b
 
 ProcessCounters read_process_counters() {
   ProcessCounters counters = read_usage(RUSAGE_SELF);
+  const HelperCpu helpers = helper_cpu();  // reaps those that ended: before RUSAGE_CHILDREN is read
   counters += read_usage(RUSAGE_CHILDREN);
+  counters.cpu_user_s += helpers.user_s - helpers.reaped_user_s;
+  counters.cpu_sys_s += helpers.sys_s - helpers.reaped_sys_s;
+  counters.cpu_helpers_s = helpers.user_s + helpers.sys_s;
   return counters;
 }
 

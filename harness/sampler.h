@@ -8,10 +8,11 @@
 
 namespace sbench {
 
-/// Cumulative counters of this process and its finished children (getrusage).
+/// Cumulative counters of this process, its finished children (getrusage) and its helpers, living or not.
 struct ProcessCounters {
   double cpu_user_s = 0;
   double cpu_sys_s = 0;
+  double cpu_helpers_s = 0;  ///< the helpers' part of the two above (base/helper.h)
   std::uint64_t major_faults = 0;
   std::uint64_t minor_faults = 0;
   std::uint64_t ctx_switches = 0;

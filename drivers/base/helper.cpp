@@ -51,7 +51,7 @@ struct Registry {
   double ended_sys_s = 0;
   double reaped_user_s = 0;
   double reaped_sys_s = 0;
-  std::uint64_t ended_peak_bytes = 0;
+  std::uint64_t peak_bytes = 0;
   std::vector<std::string> failures;
 };
 
@@ -85,11 +85,29 @@ std::uint64_t kib_of(const std::string& text, const char* name) {
   return std::uint64_t{kib} * 1024;
 }
 
+/// Takes what those alive have into the peak; called before one of them is struck off.
+void note_peak(Registry& all) {
+  std::uint64_t sum = 0;
+  for (const auto& each : all.live) {
+    sum += each->rss_peak_bytes;
+  }
+  all.peak_bytes = std::max(all.peak_bytes, sum);
+}
+
 std::string describe_end(int status) {
   return WIFSIGNALED(status) ? fmt::format("was killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)))
                              : fmt::format("ended with exit code {}", WEXITSTATUS(status));
 }
 
+}  // namespace
+
+namespace {
+void collect_ended(Registry& all) {
+  const auto live = all.live;
+  for (const auto& each : live) {
+    each->collect();
+  }
+}
 }  // namespace
 
 std::uint64_t start_ticks_of(pid_t pid) {
@@ -166,7 +184,7 @@ void Helper::State::collect() {
   }
   all.ended_user_s += user_s;
   all.ended_sys_s += sys_s;
-  all.ended_peak_bytes += rss_peak_bytes;
+  note_peak(all);
   std::erase_if(all.live, [this](const auto& each) { return each.get() == this; });
 }
 
@@ -263,41 +281,41 @@ std::vector<HelperInfo> live_helpers() {
   return found;
 }
 
-std::vector<std::string> failed_helpers() {
+std::vector<std::string> take_failed_helpers() {
   const std::lock_guard lock(registry().mutex);
-  const auto live = registry().live;
-  for (const auto& each : live) {
-    each->collect();
-  }
-  return registry().failures;
+  collect_ended(registry());
+  return std::exchange(registry().failures, {});
 }
 
-HelperUsage helper_usage() {
+HelperCpu helper_cpu() {
   const std::lock_guard lock(registry().mutex);
   Registry& all = registry();
-  const auto live = all.live;
-  for (const auto& each : live) {
-    each->collect();
-  }
-  HelperUsage usage;
-  usage.cpu_user_s = all.ended_user_s;
-  usage.cpu_sys_s = all.ended_sys_s;
-  usage.reaped_user_s = all.reaped_user_s;
-  usage.reaped_sys_s = all.reaped_sys_s;
-  usage.rss_peak_bytes = all.ended_peak_bytes;
+  collect_ended(all);
+  HelperCpu cpu{all.ended_user_s, all.ended_sys_s, all.reaped_user_s, all.reaped_sys_s};
   for (const auto& each : all.live) {
     each->read_cpu();
-    each->read_memory(&usage.rss_bytes);
-    usage.cpu_user_s += each->user_s;
-    usage.cpu_sys_s += each->sys_s;
-    usage.rss_peak_bytes += each->rss_peak_bytes;
+    cpu.user_s += each->user_s;
+    cpu.sys_s += each->sys_s;
   }
-  return usage;
+  return cpu;
 }
 
-void reset_helper_peaks() {
+HelperMemory helper_memory() {
   const std::lock_guard lock(registry().mutex);
-  registry().ended_peak_bytes = 0;
+  Registry& all = registry();
+  collect_ended(all);
+  HelperMemory memory;
+  for (const auto& each : all.live) {
+    each->read_memory(&memory.rss_bytes);
+  }
+  note_peak(all);
+  memory.rss_peak_bytes = all.peak_bytes;
+  return memory;
+}
+
+void reset_helper_peak() {
+  const std::lock_guard lock(registry().mutex);
+  registry().peak_bytes = 0;
   for (const auto& each : registry().live) {
     each->rss_peak_bytes = 0;
     const auto reset = open_file(fmt::format("/proc/{}/clear_refs", each->pid), O_WRONLY);

@@ -56,23 +56,29 @@ struct HelperInfo {
 /// Helpers that are alive now, oldest first.
 [[nodiscard]] std::vector<HelperInfo> live_helpers();
 
-/// One sentence for each registered helper that ended by a signal or a non-zero exit code.
-[[nodiscard]] std::vector<std::string> failed_helpers();
+/// One sentence ("aufs server (process 7) was killed by signal 9 (Killed)") for each helper that ended by
+/// a signal or a non-zero exit code; each is handed out once.
+[[nodiscard]] std::vector<std::string> take_failed_helpers();
 
-/// What all helpers used since this process began; never decreases, whatever starts and ends.
+/// Processor time of all helpers since this process began; never decreases, whatever starts and ends.
 /// Children are counted from their start, adopted ones from their adoption.
-struct HelperUsage {
-  double cpu_user_s = 0;
-  double cpu_sys_s = 0;
-  /// The part of the above that getrusage(RUSAGE_CHILDREN) counts as well: helpers waited for.
+struct HelperCpu {
+  double user_s = 0;
+  double sys_s = 0;
+  /// The part of it that getrusage(RUSAGE_CHILDREN) counts as well: helpers waited for.
   double reaped_user_s = 0;
   double reaped_sys_s = 0;
-  std::uint64_t rss_bytes = 0;       ///< resident now in those alive; pages shared with this process left out
-  std::uint64_t rss_peak_bytes = 0;  ///< sum of the peaks of those alive, or that ended since reset_helper_peaks()
 };
-[[nodiscard]] HelperUsage helper_usage();
-/// Starts the peaks again from what is resident now.
-void reset_helper_peaks();
+[[nodiscard]] HelperCpu helper_cpu();
+
+/// Memory of helpers; pages they share with this process (from the fork) are left out.
+struct HelperMemory {
+  std::uint64_t rss_bytes = 0;       ///< resident now
+  std::uint64_t rss_peak_bytes = 0;  ///< largest sum of the peaks of those alive at once, since reset_helper_peak()
+};
+[[nodiscard]] HelperMemory helper_memory();
+/// Starts the peak again from what is resident now.
+void reset_helper_peak();
 
 /// Field 22 of /proc/PID/stat: when the process started. 0 when there is none.
 [[nodiscard]] std::uint64_t start_ticks_of(pid_t pid);
