@@ -14,3 +14,4 @@ pkg_check_modules(uring REQUIRED IMPORTED_TARGET liburing)         # engines' da
 pkg_check_modules(btrfsutil REQUIRED IMPORTED_TARGET libbtrfsutil) # subvolumes
 pkg_check_modules(fuse3 REQUIRED IMPORTED_TARGET fuse3)            # user-space engines, mounted
 pkg_check_modules(devmapper REQUIRED IMPORTED_TARGET devmapper)    # dm-thin
+pkg_check_modules(sqlite3 REQUIRED IMPORTED_TARGET sqlite3)         # the database of the persistence workloads

@@ -10,6 +10,7 @@
 
 #include "drivers/base/usage_error.h"
 #include "harness/guest/guest_init.h"
+#include "harness/reports.h"
 #include "workloads/content/base_image.h"
 
 namespace sbench {
@@ -85,6 +86,17 @@ std::regex compile_filter(const std::string& filter) {
   }
 }
 
+/// profile:NAME is a profile that sbench ships, where no file is called so.
+std::string profile_source(const std::string& source) {
+  constexpr std::string_view kProfile = "profile:";
+  const std::string name = source.starts_with(kProfile) ? source.substr(kProfile.size()) : std::string();
+  const auto shipped = shipped_folder() / "images/profiles" / (name + ".json");
+  std::error_code error;
+  return !name.empty() && !std::filesystem::exists(name, error) && std::filesystem::exists(shipped, error)
+             ? std::string(kProfile) + shipped.string()
+             : source;
+}
+
 std::shared_ptr<const BaseImage> load_image_of(const RunRequest& request) {
   if (request.image.empty()) {
     if (!request.platform.empty()) {
@@ -92,7 +104,7 @@ std::shared_ptr<const BaseImage> load_image_of(const RunRequest& request) {
     }
     return nullptr;
   }
-  auto image = load_base_image(request.image, request.platform);
+  auto image = load_base_image(profile_source(request.image), request.platform, request.seed);
   if (!image.ok()) {
     throw UsageError("--image {}", image.error().what);
   }

@@ -6,15 +6,6 @@
 namespace sbench {
 namespace {
 
-/// The folder that holds the `reports` package: the source tree, or share/sbench of an installation.
-std::filesystem::path package_parent() {
-  std::error_code error;
-  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
-  const auto installed = program.parent_path().parent_path() / "share/sbench";
-  return !error && std::filesystem::exists(installed / "reports") ? installed
-                                                                  : std::filesystem::path(SBENCH_SOURCE_DIR);
-}
-
 /// An interpreter that can import numpy: a bare python3 earlier in PATH may lack it.
 std::string find_python() {
   const char* chosen = std::getenv("SBENCH_PYTHON");
@@ -29,6 +20,14 @@ std::string find_python() {
 
 }  // namespace
 
+std::filesystem::path shipped_folder() {
+  std::error_code error;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
+  const auto installed = program.parent_path().parent_path() / "share/sbench";
+  return !error && std::filesystem::exists(installed / "reports") ? installed
+                                                                  : std::filesystem::path(SBENCH_SOURCE_DIR);
+}
+
 Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments, TextTarget target) {
   const std::string python = find_python();
   if (python.empty()) {
@@ -42,7 +41,7 @@ Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments, Tex
   const auto program = std::filesystem::read_symlink("/proc/self/exe", error);  // the gate starts confirmation runs
   std::vector<std::string> argv = {"env", "PYTHONDONTWRITEBYTECODE=1", "SBENCH_PROGRAM=" + program.string(), "COLUMNS=" + std::to_string(target.columns),
                                    target.is_terminal ? "SBENCH_TERMINAL=1" : "SBENCH_TERMINAL=", python, "-c", kStart,
-                                   package_parent().string()};
+                                   shipped_folder().string()};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   return run_program(argv);
 }

@@ -1,12 +1,16 @@
 // reports.h: the Python side, called as a program: tables, HTML, Markdown.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "drivers/base/process.h"
 
 namespace sbench {
+
+/// What sbench ships beside its program: the source tree, or share/sbench of an installation.
+[[nodiscard]] std::filesystem::path shipped_folder();
 
 /// Where text will be shown: Python writes into a pipe and cannot see it.
 struct TextTarget {

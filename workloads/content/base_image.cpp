@@ -5,9 +5,13 @@
 #include <algorithm>
 #include <cctype>
 
+#include "drivers/base/file.h"
+#include "drivers/base/hash.h"
 #include "drivers/base/units.h"
 #include "images/image.h"
 #include "images/layer_scan.h"
+#include "images/profile.h"
+#include "workloads/content/profile_image.h"
 
 namespace sbench {
 namespace {
@@ -232,6 +236,44 @@ Result<std::string> choose_probe(const MergedImage& merged, const std::string& s
   return best->path;
 }
 
+Status load_profile(BaseImage& made, const std::string& file, std::uint64_t seed) {
+  SBENCH_TRY_SET(const std::string text, read_text(file));
+  SBENCH_TRY_SET(const ImageProfile profile, parse_profile_text(text, file));
+  made.slug = slug_of(profile.name);
+  made.kind = "profile";
+  made.digest = "sha256:" + sha256_hex(text);
+  for (std::size_t i = 0; i < profile.layers.size(); ++i) {
+    const LayerSpec spec{.seed = seed, .image = &made, .level = static_cast<unsigned>(i)};
+    made.layers.push_back(std::make_unique<const ImageLayer>(
+        profile_layer(profile.layers[i], merge_layers(made.all_layers()), spec)));
+    made.tars.push_back(nullptr);
+  }
+  return {};
+}
+
+Status load_real(BaseImage& made, const std::string& platform) {
+  SBENCH_TRY_SET(const Image image, load_image({made.source, platform, {}}));
+  made.slug = slug_of(image.name);
+  made.kind = image.kind;
+  made.platform = image.platform;
+  made.digest = image.digest;
+  for (std::size_t i = 0; i < image.layers.size(); ++i) {
+    const std::string shown = fmt::format("{}: layer {} of {} ({})", made.source, i + 1, image.layers.size(),
+                                          image.layers[i].diff_id);
+    SBENCH_TRY_SET(std::shared_ptr<MemoryFile> content, MemoryFile::make("sbench image content"));
+    SBENCH_TRY_SET(const auto tar, image.layers[i].tar->map());
+    SBENCH_TRY_SET(ScannedLayer scanned, scan_layer(tar, shown, content.get()));
+    SBENCH_TRY_SET(const auto bytes, content->map());
+    const MergedImage below = merge_layers(made.all_layers());
+    SBENCH_TRY_SET(ImageLayer layer, LayerConverter(below, shown).convert(std::move(scanned), bytes));
+    layer.spec = LayerSpec{.image = &made, .level = static_cast<unsigned>(i)};
+    made.layers.push_back(std::make_unique<const ImageLayer>(std::move(layer)));
+    made.tars.push_back(image.layers[i].tar);
+    made.contents.push_back(std::move(content));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::vector<const ImageLayer*> BaseImage::all_layers() const {
@@ -242,29 +284,14 @@ std::vector<const ImageLayer*> BaseImage::all_layers() const {
   return all;
 }
 
-Result<std::shared_ptr<const BaseImage>> load_base_image(const std::string& source, const std::string& platform) {
-  SBENCH_TRY_SET(const Image image, load_image({source, platform, {}}));
+Result<std::shared_ptr<const BaseImage>> load_base_image(const std::string& source, const std::string& platform,
+                                                         std::uint64_t seed) {
+  constexpr std::string_view kProfile = "profile:";
   const auto made = std::make_shared<BaseImage>();
-  made->slug = slug_of(image.name);
-  made->source = image.source;
-  made->kind = image.kind;
-  made->platform = image.platform;
-  made->digest = image.digest;
-  MergedImage merged;
-  for (std::size_t i = 0; i < image.layers.size(); ++i) {
-    const std::string shown = fmt::format("{}: layer {} of {} ({})", source, i + 1, image.layers.size(),
-                                          image.layers[i].diff_id);
-    SBENCH_TRY_SET(std::shared_ptr<MemoryFile> content, MemoryFile::make("sbench image content"));
-    SBENCH_TRY_SET(const auto tar, image.layers[i].tar->map());
-    SBENCH_TRY_SET(ScannedLayer scanned, scan_layer(tar, shown, content.get()));
-    SBENCH_TRY_SET(const auto bytes, content->map());
-    SBENCH_TRY_SET(ImageLayer layer, LayerConverter(merged, shown).convert(std::move(scanned), bytes));
-    layer.spec = LayerSpec{.image = made.get(), .level = static_cast<unsigned>(i)};
-    made->layers.push_back(std::make_unique<const ImageLayer>(std::move(layer)));
-    made->tars.push_back(image.layers[i].tar);
-    made->contents.push_back(std::move(content));
-    merged = merge_layers(made->all_layers());
-  }
+  made->source = source;
+  SBENCH_TRY(source.starts_with(kProfile) ? load_profile(*made, source.substr(kProfile.size()), seed)
+                                          : load_real(*made, platform));
+  const MergedImage merged = merge_layers(made->all_layers());
   SBENCH_TRY(check_folders(merged, source));
   SBENCH_TRY_SET(made->probe_path, choose_probe(merged, source));
   return std::shared_ptr<const BaseImage>(made);

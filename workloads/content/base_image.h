@@ -27,9 +27,10 @@ struct BaseImage {
   [[nodiscard]] std::vector<const ImageLayer*> all_layers() const;
 };
 
-/// Loads `source` (see image.h) for `platform` (empty: this machine's). EINVAL also for an image whose
+/// Loads `source` (see image.h; or profile:FILE: layers of that shape, from `seed`) for `platform` (empty: this machine's). EINVAL also for an image whose
 /// meaning differs from driver to driver: a path below a symbolic link of a lower layer.
 [[nodiscard]] Result<std::shared_ptr<const BaseImage>> load_base_image(const std::string& source,
-                                                                       const std::string& platform);
+                                                                       const std::string& platform,
+                                                                       std::uint64_t seed = 0);
 
 }  // namespace sbench
