@@ -54,9 +54,12 @@ class AreaFiller {
       builder_.add_folder(area_.folder, area_.folder == "tmp" || area_.folder == "var/tmp" ? 01777 : 0755);
     }
     levels_.push_back({area_.folder});
-    for (std::size_t level = 0; level < area_.folders.size(); ++level) {
+    // A layer may hold files in folders that it does not list.
+    const std::size_t deepest = std::max(area_.folders.size(), area_.files.empty() ? 0 : area_.files.size() - 1);
+    for (std::size_t level = 0; level < deepest; ++level) {
       std::vector<std::string> made;
-      for (std::uint64_t i = 0; i < std::max<std::uint64_t>(1, area_.folders[level]); ++i) {
+      const std::uint64_t count = level < area_.folders.size() ? area_.folders[level] : 0;
+      for (std::uint64_t i = 0; i < std::max<std::uint64_t>(1, count); ++i) {
         const std::string& above = levels_.back()[rng_.below(levels_.back().size())];
         const std::string name = fmt::format("folder-{:05x}{}", rng_.below(1 << 20), i);
         made.push_back(above.empty() ? name : above + "/" + name);
