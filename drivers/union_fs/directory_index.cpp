@@ -62,10 +62,10 @@ DirectoryIndex::Entry& DirectoryIndex::add(std::string_view name, std::uint16_t 
   return entries_.back();
 }
 
-void DirectoryIndex::add_whiteout(std::string_view name) {
-  Entry& entry = add(name, 0, 0, 0);
+void DirectoryIndex::add_whiteout(std::string_view name, std::uint16_t branch) {
+  Entry& entry = add(name, branch, 0, 0);
   entry.whiteout = true;
-  entry.also_lower = true;
+  entry.also_lower = branch == 0;
   visible_ -= 1;
 }
 
@@ -73,7 +73,7 @@ void DirectoryIndex::put_upper(std::string_view name, unsigned char type, std::u
   Entry* entry = find(name);
   bool lower = false;
   if (entry != nullptr) {
-    lower = entry->also_lower || entry->branch != 0;
+    lower = entry->also_lower || (entry->branch != 0 && !entry->whiteout);
     if (!entry->whiteout) {
       entry->branch = 0;
       entry->type = type;

@@ -21,7 +21,7 @@ class DirectoryIndex {
     std::uint16_t branch = 0;
     unsigned char type = 0;   ///< DT_*
     bool live = false;        ///< false: deleted, its position stays unused
-    bool whiteout = false;    ///< hidden by the writable branch
+    bool whiteout = false;    ///< hidden by `branch`
     bool also_lower = false;  ///< a branch below `branch` has the name too
   };
 
@@ -31,8 +31,8 @@ class DirectoryIndex {
   [[nodiscard]] Entry* find(std::string_view name);
   /// Adds a name that is not there.
   Entry& add(std::string_view name, std::uint16_t branch, unsigned char type, std::uint64_t inode);
-  /// Adds a name that the writable branch hides.
-  void add_whiteout(std::string_view name);
+  /// Adds a name that `branch` hides from those below it.
+  void add_whiteout(std::string_view name, std::uint16_t branch);
   /// The name now stands in the writable branch (branch 0): replaces what there was.
   void put_upper(std::string_view name, unsigned char type, std::uint64_t inode);
   /// The name is gone from the union; `lower`: a lower branch still has it, hidden by a whiteout.

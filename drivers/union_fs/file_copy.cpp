@@ -23,6 +23,7 @@ bool is_unsupported(int code) {
 }
 
 constexpr std::size_t kChunk = 1 << 20;
+constexpr std::size_t kWriteOutStep = 4 << 20;
 
 Status read_and_write(int source, int target, off_t from, off_t end) {
   const std::unique_ptr<char[]> buffer(new char[kChunk]);
@@ -50,11 +51,13 @@ Status read_and_write(int source, int target, off_t from, off_t end) {
   return {};
 }
 
-Status copy_range(int source, int target, off_t from, off_t end) {
+Status copy_range(int source, int target, off_t from, off_t end, bool write_out) {
   while (from < end) {
     off_t in = from;
     off_t out = from;
-    const ssize_t count = ::copy_file_range(source, &in, target, &out, static_cast<std::size_t>(end - from), 0);
+    const std::size_t wanted = static_cast<std::size_t>(end - from);
+    const ssize_t count =
+        ::copy_file_range(source, &in, target, &out, write_out ? std::min(kWriteOutStep, wanted) : wanted, 0);
     if (count < 0 && errno == EINTR) {
       continue;
     }
@@ -64,6 +67,9 @@ Status copy_range(int source, int target, off_t from, off_t end) {
     if (count <= 0) {  // 0 is how some file systems say no
       return read_and_write(source, target, from, end);
     }
+    if (write_out && from + count < end) {  // the device works on this part while the next is copied
+      ::sync_file_range(target, from, count, SYNC_FILE_RANGE_WRITE);
+    }
     from += count;
   }
   return {};
@@ -71,7 +77,7 @@ Status copy_range(int source, int target, off_t from, off_t end) {
 
 }  // namespace
 
-Status copy_data(int source, int target, off_t source_size, off_t size) {
+Status copy_data(int source, int target, off_t source_size, off_t size, bool write_out) {
   if (size > 0 && source_size == size && ::ioctl(target, FICLONE, source) == 0) {
     return {};
   }
@@ -89,7 +95,7 @@ Status copy_data(int source, int target, off_t source_size, off_t size) {
     if (start >= size) {
       break;
     }
-    SBENCH_TRY(copy_range(source, target, start, std::min(end, size)));
+    SBENCH_TRY(copy_range(source, target, start, std::min(end, size), write_out));
     at = end;
   }
   if (size > 0 && ::ftruncate(target, size) != 0) {

@@ -9,7 +9,8 @@
 namespace sbench::union_fs {
 
 /// Makes `target` (empty) the first `size` bytes of `source`. Holes stay holes. Positions of the descriptors are not kept.
-[[nodiscard]] Status copy_data(int source, int target, off_t source_size, off_t size);
+/// `write_out`: the device begins to write while the copy goes on, for one who syncs soon.
+[[nodiscard]] Status copy_data(int source, int target, off_t source_size, off_t size, bool write_out);
 
 /// Owner, mode, attributes (but for the union's own, which begin with `own_prefix`) and times of `source`, in that
 /// order. Both are (descriptor, name) with "" for the descriptor's file itself.

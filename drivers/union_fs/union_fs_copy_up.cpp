@@ -150,6 +150,7 @@ Status UnionFs::set_metacopy(Node& node, const Source& source, const Fd& copy) {
 Status UnionFs::copy_up_regular(Node& node, CopyUp what, off_t truncate_to) {
   SBENCH_TRY_SET(const Source source, open_source(node));
   const bool data_elsewhere = node.metacopy.load();
+  const bool write_out = options_.sync != UnionSync::none;
   const bool metacopy = what == CopyUp::metadata && options_.metacopy && source.status.st_size > 0 &&
                         !source.path.empty();
   std::string made;
@@ -162,9 +163,9 @@ Status UnionFs::copy_up_regular(Node& node, CopyUp what, off_t truncate_to) {
       if (data_elsewhere) {
         SBENCH_TRY_SET(const Fd data, open_below(node.more().data_branch, node.more().data_path,
                                                  O_RDONLY | O_NOFOLLOW | O_NOATIME));
-        SBENCH_TRY(copy_data(data.get(), copy.get(), source.status.st_size, size));
+        SBENCH_TRY(copy_data(data.get(), copy.get(), source.status.st_size, size, write_out));
       } else {
-        SBENCH_TRY(copy_data(source.fd.get(), copy.get(), source.status.st_size, size));
+        SBENCH_TRY(copy_data(source.fd.get(), copy.get(), source.status.st_size, size, write_out));
       }
     }
     set_origin({source.fd.get(), ""}, source.branch, {copy.get(), ""});
@@ -402,7 +403,8 @@ Status UnionFs::complete_metacopy(Node& node, off_t size) {
     return errno_error("cannot stat {}", node.name);
   }
   const off_t wanted = size < 0 ? status.st_size : std::min(size, status.st_size);
-  SBENCH_TRY(copy_data(data.get(), target.get(), data_status.st_size, std::min(wanted, data_status.st_size)));
+  SBENCH_TRY(copy_data(data.get(), target.get(), data_status.st_size, std::min(wanted, data_status.st_size),
+                       options_.sync != UnionSync::none));
   if (wanted == 0 && ::ftruncate(target.get(), 0) != 0) {
     return errno_error("cannot size the copy of {}", node.name);
   }

@@ -68,7 +68,7 @@ Status UnionFs::build_index_locked(Node& directory) {
         return 0;
       }
       if (DirectoryIndex::Entry* known = index->find(entry.name)) {
-        known->also_lower = true;
+        known->also_lower = known->also_lower || !known->whiteout;
         return 0;
       }
       unsigned char type = entry.type;
@@ -99,7 +99,7 @@ Status UnionFs::build_index_locked(Node& directory) {
     }
     for (const auto& name : whiteouts) {
       if (index->find(name) == nullptr) {
-        index->add_whiteout(name);
+        index->add_whiteout(name, branch);
       }
     }
   }

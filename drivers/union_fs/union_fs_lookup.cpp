@@ -141,9 +141,8 @@ Result<NameState> UnionFs::probe_locked(Node& directory, const std::string& name
     if (entry == nullptr) {
       return state;
     }
-    if (entry->whiteout) {
-      state.upper_whiteout = true;
-      state.lower = true;
+    if (entry->whiteout) {  // one of a lower branch has nothing to give way
+      state.upper_whiteout = state.lower = entry->branch == kUpper;
       return state;
     }
     state.lower = entry->branch != kUpper || entry->also_lower;

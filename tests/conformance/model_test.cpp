@@ -3,16 +3,18 @@
 // A seeded list of operations is carried out in a container's tree and in a
 // plain directory of the same device kind; outcomes must agree call by call and
 // the trees after every sitting. In between, layers are committed and built
-// upon, trees are unmounted, stores closed and opened again.
+// upon, trees are unmounted, stores closed and opened again, and servers killed.
 //
 // One exception is allowed, the documented one: where a driver refuses to rename
 // a lower directory (EXDEV), the model leaves it alone, too.
 //
 //     SBENCH_MODEL_SEEDS=100 build/release/tests/sbench_test_conformance --gtest_filter='*Model*'
 //     SBENCH_MODEL_SEED=17 …                                              that one alone
+#include <csignal>
 #include <cstdlib>
 #include <thread>
 
+#include "drivers/base/helper.h"
 #include "drivers/layer/tree.h"
 #include "tests/conformance/posix_operations.h"
 #include "tests/conformance/variants.h"
@@ -115,6 +117,37 @@ class Pair {
         << "layer " << id_ << ", " << stream;
   }
 
+  /// One sitting whose server is killed between operations, several times: nothing acknowledged is lost.
+  void sitting_with_kills(std::uint64_t seed, int kills) {
+    for (int part = 0; part < kills; ++part) {
+      auto left = must(subject_.driver().mount(id_));
+      auto right = must(model_.driver().mount(id_));
+      {
+        Rng rng(seed, fmt::format("part {} of {}", part, id_));
+        const auto list = draw_operations(rng, kOperationsPerSitting / 3);
+        std::vector<std::string> outcomes;
+        PosixTree subject(left.path(), has_parent_ ? hard_linked_files(left.path()) : FileSet());
+        PosixTree model(right.path());
+        for (const auto& operation : list) {
+          outcomes.push_back(subject.apply(operation));
+        }
+        agree(list, outcomes, model);
+      }
+      ASSERT_FALSE(live_helpers().empty());
+      for (const auto& helper : live_helpers()) {
+        ::kill(helper.pid, SIGKILL);
+      }
+      while (!live_helpers().empty()) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+      EXPECT_FALSE(left.release().ok()) << "a mount whose server died does not say so";
+      left = must(subject_.driver().mount(id_));
+      const Times times = times_kept(subject_.variant(), 1);
+      EXPECT_THAT(compare_trees(settled(right.path(), times), settled(left.path(), times)), testing::IsEmpty())
+          << "layer " << id_ << ", after kill " << part;
+    }
+  }
+
   void reopen() {
     subject_.reopen();
     model_.reopen();
@@ -198,6 +231,30 @@ TEST_P(Model, threads_in_one_tree_agree_with_a_plain_directory) {
     pair.begin_layer("upper", "lower");
     pair.sitting(seed, "over a lower layer", 4);
     pair.sitting(seed, "after a remount", 4);
+  }
+}
+
+/// Drivers whose trees a server of ours shows. (devicemapper's server is the device: tests/thin_pool cuts that off.)
+std::vector<Variant> served_variants() {
+  return {{"aufs", {{"engine", "userspace"}}},
+          {"overlay2", {{"engine", "userspace"}}},
+          {"overlay2", {{"engine", "userspace"}, {"metacopy", "on"}}}};
+}
+
+class ServedModel : public Model {};
+INSTANTIATE_TEST_SUITE_P(Drivers, ServedModel, testing::ValuesIn(served_variants()),
+                         [](const auto& variant) { return variant.param.test_name(); });
+
+TEST_P(ServedModel, a_server_killed_between_operations_loses_nothing) {
+  for (const auto seed : seeds()) {
+    SCOPED_TRACE(fmt::format("SBENCH_MODEL_SEED={}", seed));
+    Pair pair(GetParam());
+    pair.begin_layer("lower", {});
+    pair.sitting(seed, "first", 1);  // a base layer may need no server
+    pair.end_layer();
+    pair.begin_layer("upper", "lower");
+    pair.sitting_with_kills(seed, 4);
+    pair.end_layer();
   }
 }
 
