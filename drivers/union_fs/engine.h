@@ -32,6 +32,7 @@
 #include "drivers/union_fs/node.h"
 #include "drivers/union_fs/node_table.h"
 #include "drivers/union_fs/pseudo_links.h"
+#include "drivers/union_fs/tree_lock.h"
 #include "drivers/union_fs/union_fs.h"
 #include "drivers/union_fs/work_area.h"
 
@@ -155,7 +156,7 @@ class UnionFs final : public FileSystem {
   [[nodiscard]] std::size_t cached_bytes();
 
  private:
-  using SharedTree = std::shared_lock<std::shared_mutex>;
+  using SharedTree = std::shared_lock<TreeLock>;
   using DirectoryLock = std::unique_lock<std::shared_mutex>;
 
   [[nodiscard]] Node& node_of(NodeId id) { return id == kRootNode ? *root_ : *reinterpret_cast<Node*>(id); }
@@ -299,7 +300,7 @@ class UnionFs final : public FileSystem {
   FdCache fds_;
   NodeTable table_;
   Node* root_ = nullptr;
-  std::shared_mutex tree_;
+  TreeLock tree_;
   std::atomic<std::size_t> pins_{0};
   std::atomic<std::uint32_t> generations_{1};
 

@@ -573,6 +573,9 @@ Result<Reach> UnionFs::reach(Node& node) {
     at.place.directory = std::move(pinned);
     return at;
   }
+  if (node.gone.load(std::memory_order_relaxed)) {
+    return answer(ESTALE);  // more files were removed while in use than are kept
+  }
   SBENCH_TRY_SET(at.place.directory, directory_fd(*node.parent, at.place.branch));
   at.place.name = node.name.c_str();
   return at;

@@ -1,4 +1,5 @@
 // What holds over time: crashes, remounts, threads, changing directories, many names.
+#include <linux/fs.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -114,6 +115,78 @@ TEST_P(UnionLife, one_copy_up_under_many_openers) {
     expected[i * 100] = static_cast<char>('A' + i);
   }
   EXPECT_TRUE(PathCalls(fs).content("d/f") == expected);
+}
+
+// No order of such operations is wrong, but what they leave must be whole: the next mount shows the same.
+TEST_P(UnionLife, threads_on_the_same_names_leave_what_the_next_mount_shows) {
+  const std::uint64_t seed = 99;
+  SCOPED_TRACE(fmt::format("seed {}", seed));
+  UnionFolder folder;
+  for (const char* path : {"a/a", "a/b", "b/a", "b/b/c", "c"}) {
+    put_file(folder.lower(1) / path, path);
+    put_file(folder.lower(2) / path, std::string("lower ") + path);
+  }
+  ASSERT_EQ(::link((folder.lower(1) / "c").c_str(), (folder.lower(1) / "b/hard").c_str()), 0);
+  UnionOptions options = folder.options(GetParam());
+  options.redirect_dir = GetParam() == UnionDialect::overlay;
+  options.cached_fds = 8;
+  options.directory_cache_bytes = 2000;
+  FileSystem& fs = folder.open(options);
+  std::vector<std::thread> workers;
+  for (int worker = 0; worker < 4; ++worker) {
+    workers.emplace_back([&, worker] {
+      PathCalls calls(fs);
+      Rng rng(seed, std::to_string(worker));
+      const auto path = [&] {
+        std::string at;
+        for (std::uint64_t depth = 1 + rng.below(3); depth > 0; --depth) {
+          at += (at.empty() ? "" : "/") + std::string(1, static_cast<char>('a' + rng.below(3)));
+        }
+        return rng.below(10) == 0 ? "b/hard" : at;
+      };
+      std::vector<std::string> names;
+      std::string data;
+      struct stat status {};
+      for (int i = 0; i < 400; ++i) {
+        const std::string one = path();
+        const std::string two = path();
+        switch (rng.below(9)) {
+          case 0:
+            calls.mkdir(one);
+            break;
+          case 1:
+            if (calls.stat(one, status) != 0 || S_ISREG(status.st_mode)) {
+              calls.write(one, two, 0, O_CREAT);
+            }
+            break;
+          case 2:
+            calls.unlink(one);
+            break;
+          case 3:
+            calls.rmdir(one);
+            break;
+          case 4:
+          case 5:
+            calls.rename(one, two, rng.below(2) == 0 ? RENAME_EXCHANGE : 0);
+            break;
+          case 6:
+            calls.link(one, two);
+            break;
+          case 7:
+            calls.list(one, names);
+            break;
+          default:
+            calls.read(one, data);
+            calls.chmod(one, 0640);
+        }
+      }
+    });
+  }
+  for (auto& worker : workers) {
+    worker.join();
+  }
+  const auto before = describe(fs);
+  expect_same(before, describe(folder.open(options)), "after a remount");
 }
 
 TEST_P(UnionLife, holes_stay_holes) {
