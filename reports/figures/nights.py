@@ -42,7 +42,7 @@ def build(run_set: RunSet, history_name: str) -> list[Figure]:
                   str(row["nights"]), changes(row)) for row, _ in ordered)
     return [Figure(
         "trend", "Over the nights",
-        f"{len(nights)} nights of suite {nights[-1].suite} on this machine; times at the speed native had in the same blocks, so that a slow machine cancels. Lower is better. "
+        f"{len(nights)} nights of suite {nights[-1].suite} on this machine; times at the speed native had in the same blocks, so that a slow machine cancels, or, of operations of a few milliseconds where that is steadier, of the fastest block. Lower is better. "
         f"Shown: the {len(shown)} series of {len(ordered)} that moved or waver most.",
         f"{moved} of {len(ordered)} series changed their level",
         ("series", "engine", "state", "level", "detects", "nights", "changes"), rows, partial(trend.draw, shown, newest.control),

@@ -171,7 +171,7 @@ class Panel:
         self.controls: dict[str, Series] = {}
         self.night = -1
 
-    def _baselines(self, group: Mapping[str, Series]) -> dict[str, Baseline]:
+    def baselines(self, group: Mapping[str, Series]) -> dict[str, Baseline]:
         """Of every series with enough nights; scales are pooled over the group."""
         rule = self.rule
         seen = {name: series.agreed(rule.window) for name, series in group.items()}
@@ -186,7 +186,7 @@ class Panel:
         """Step 1: why the whole environment moved tonight, "" when it did not. Looks, changes nothing."""
         rule = self.rule
         for group, night, share, words in ((self.controls, controls, rule.shift_controls, "control"), (self.series, values, rule.shift_drivers, "driver")):
-            baselines = self._baselines(group)
+            baselines = self.baselines(group)
             moves = []
             for name, reading in night.items():
                 baseline = baselines.get(name)
@@ -202,7 +202,7 @@ class Panel:
     def suspects(self, values: Mapping[str, Reading]) -> list[str]:
         """Series to measure again tonight: z above the limit with a baseline that gates or warns."""
         found = []
-        for name, baseline in self._baselines(self.series).items():
+        for name, baseline in self.baselines(self.series).items():
             known = self.series[name].alarmed_since is not None or baseline.detectable > self.rule.quarantine
             if name in values and not known and baseline.judge(values[name])[0] > self.rule.suspect:
                 found.append(name)
@@ -217,7 +217,7 @@ class Panel:
         """
         self.night += 1
         shift = self.shifted(values, controls) if valid else ""
-        baselines = self._baselines(self.series)
+        baselines = self.baselines(self.series)
         outcomes = {}
         for name, reading in values.items():
             series, baseline = self.series.setdefault(name, Series()), baselines.get(name)

@@ -150,7 +150,7 @@ def power(pool: Sequence[Drawn], repetitions: int, rng: np.random.Generator) -> 
     whole = Panel()
     for drawn in pool:
         whole.step(drawn.readings, drawn.controls)
-    baselines = whole._baselines(whole.series)
+    baselines = whole.baselines(whole.series)
     found = {n: Power(n, baselines[n].detectable if n in baselines else None, n in baselines and baselines[n].detectable <= RULE.quarantine) for n in names}
     at_once = max(1, int(0.4 * len(names)))
     groups = [names[i::-(-len(names) // at_once)] for i in range(-(-len(names) // at_once))]

@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import text
 from ..gate.replay import Replay
-from ..gate.rule import MAD_TO_SIGMA, RULE, Outcome, change_point
+from ..gate.rule import MAD_TO_SIGMA, PAIRED, RULE, Outcome, change_point
 
 SEGMENT_MIN = 5
 SIGNIFICANCE = 4.0  # standard errors of the difference of two medians: many places are tried
@@ -71,12 +71,12 @@ def trends(replayed: Replay) -> list[Trend]:
         measured = [j.measured[series] for j in judged]
         view = replayed.panel.series[series].agreed(RULE.window)[0]
         values = [m.reading.at(view) for m in measured]
+        widths = [m.width if view == PAIRED else 0.0 for m in measured]  # the fastest block has no interval
         valid = [i for i, j in enumerate(judged) if not j.invalid]
         breaks = [valid[i] for i in change_points([values[i] for i in valid])]
         versions = [(i, ", ".join(d.name for d in j.changed if d.tier == "version")) for i, j in enumerate(judged)
                     if any(d.tier == "version" for d in j.changed)]
-        found.append(Trend(series, cell.engine, [j.night.date for j in judged], values, [v - m.width for v, m in zip(values, measured)],
-                           [v + m.width for v, m in zip(values, measured)],
+        found.append(Trend(series, cell.engine, [j.night.date for j in judged], values, [v - w for v, w in zip(values, widths)], [v + w for v, w in zip(values, widths)],
                            [j.timed[series] for j in judged], breaks, versions, [i for i, j in enumerate(judged) if j.decisions]))
     return found
 
@@ -133,7 +133,7 @@ def draw(shown: Sequence[Trend], control: str) -> Any:
     for ax in list(axes.flat)[len(shown):]:
         ax.set_axis_off()
     for ax in axes[-1]:
-        ax.set_xlabel(f"night; time at the speed of {control}, lower is better", fontsize=8)
+        ax.set_xlabel(f"night; lower is better, {control} in the same blocks cancels the machine", fontsize=8)
     return figure
 
 

@@ -1,0 +1,57 @@
+"""The gate on real nights of a busy 2-core machine (tests/data/nights): no false alarm, and what was slowed on purpose is found."""
+
+from pathlib import Path
+
+import pytest
+
+from reports.gate.replay import newest_stream, replay
+from reports.gate.verdict import Verdict
+from reports.history import exchange
+
+NIGHTS = Path(__file__).resolve().parents[1] / "data" / "nights"
+SLOWED = "layer_build.diff/overlay2/files:500/changed:10"
+WRITTEN = "copy_up.first_write/overlay2/size:64M/touched:4K/depth:1/cache:warm bytes_dev_written"
+
+
+def nights(name):
+    """Nights of a file, each with its reruns."""
+    runs, _ = exchange.read(NIGHTS / f"{name}.jsonl.gz")
+    by_id = {r.run_id: r for r in runs if not r.confirms}
+    for again in runs:
+        if again.confirms:
+            by_id[again.confirms].confirmations.append(again)
+    return list(by_id.values())
+
+
+@pytest.fixture(scope="module")
+def still():
+    return nights("short_cases")
+
+
+@pytest.mark.parametrize("name", ["short_cases", "long_cases"])
+def test_nights_on_which_nothing_changed_raise_no_alarm(name):
+    found = nights(name)
+    judged = replay(newest_stream(found)).nights
+    assert len(judged) == len(found) >= 20 and not any(n.injected for n in found)
+    assert [(j.night.date, j.new_alarms) for j in judged if j.new_alarms] == []
+    assert all(not j.regressed for j in judged)
+
+
+def test_some_series_can_alarm_or_the_silence_would_mean_nothing(still):
+    last = replay(still).nights[-1]
+    gated = [n for n, o in last.timed.items() if o.baseline and o.baseline.nights >= 20 and o.status != "noisy"]
+    assert SLOWED in gated
+    assert last.exact[WRITTEN].status == "ok"
+
+
+def test_twenty_per_cent_really_injected_is_flagged_the_same_night(still):
+    verdict = Verdict(replay([*still, *nights("slow20")]))
+    assert [a.series for a in verdict.alarms if a.new] == [SLOWED] and verdict.code == 3
+    assert verdict.night.injected == f"{SLOWED}=slow:20%"
+    assert 0.1 < verdict.alarms[0].change < 0.4
+
+
+def test_two_per_cent_more_writes_really_injected_are_flagged_the_same_night(still):
+    judged = replay([*still, *nights("write2")]).nights[-1]
+    assert WRITTEN in judged.new_alarms
+    assert 1.015 < judged.exact[WRITTEN].median / judged.exact[WRITTEN].reference < 1.03
