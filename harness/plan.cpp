@@ -159,7 +159,7 @@ bool Plan::worth_running() const {
 }
 
 EngineClass actual_engine(EngineClass declared) {
-  return inside_user_mode_linux() ? EngineClass::uml : declared;
+  return declared == EngineClass::kernel && inside_user_mode_linux() ? EngineClass::uml : declared;
 }
 
 Plan make_plan(const RunRequest& request) {

@@ -74,7 +74,7 @@ struct Plan {
 
 [[nodiscard]] Profile parse_profile(const std::string& name);
 
-/// The engine class of work done here: kernel, or uml inside user-mode Linux.
+/// The engine class of work done here: the kernel's is uml inside user-mode Linux.
 [[nodiscard]] EngineClass actual_engine(EngineClass declared);
 
 }  // namespace sbench

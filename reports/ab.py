@@ -226,7 +226,7 @@ def _fill(result: Result, pairs: Sequence[tuple[Side, Side]], keep: Callable[[Ca
     for pair in pairs:
         cases = [c for c in pair[0].run.cases if keep(c) and pair[0].run.blocks(c, pair[0].driver) and pair[1].run.blocks(c, pair[1].driver)]
         timed = pair[0].run.drivers[pair[0].driver].engine == pair[1].run.drivers[pair[1].driver].engine
-        if timed and measure.counts_bytes(pair[0].run.drivers[pair[0].driver].engine):
+        if timed and any(measure.inside(side.run) for side in pair):
             timed = False
             result.cautions.append(f"{pair[0].name} ran inside user-mode Linux, where times mean little: bytes and space are compared, times are not")
         elif not timed:

@@ -31,7 +31,7 @@ class Standing:
     """One driver on one set of cases. `verdict`: best, tie, slower, only, or none (see `reason`)."""
 
     driver: str
-    engine: str = ""
+    measured: str = measure.TIME
     verdict: str = "none"
     seconds: Estimate | None = None  # geometric mean over cases, median over blocks
     to_best: Estimate | None = None
@@ -106,8 +106,8 @@ def _log_means(run: Run, driver: str, cases: Iterable[CaseId], weights: Mapping[
         return {}
     blocks = set.intersection(*(set(samples) for samples, _ in cells))
     total = sum(weight for _, weight in cells)
-    engine = run.drivers[driver].engine if driver in run.drivers else ""
-    return {b: sum(math.log(measure.value(engine, s[b])) * w for s, w in cells) / total for b in sorted(blocks)}
+    kind = measure.kind(run)
+    return {b: sum(math.log(measure.value(kind, s[b])) * w for s, w in cells) / total for b in sorted(blocks)}
 
 
 def _paired(run: Run, logs: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
@@ -152,7 +152,7 @@ def rank(run: Run, cases: Iterable[CaseId], engine: str, weights: Mapping[CaseId
     ranking.common = tuple(c for c in cases if taking_part and all(c in finished[d] for d in taking_part))
     logs = {d: _log_means(run, d, ranking.common, weights) for d in taking_part}
     for driver in drivers:
-        standing = ranking.standings[driver] = Standing(driver, engine)
+        standing = ranking.standings[driver] = Standing(driver, measure.kind(run))
         if not logs.get(driver):
             done = len(finished[driver])
             standing.reason = (f"{done} of {len(cases)} cases only" if 0 < done < len(cases)
@@ -264,10 +264,8 @@ class Comparison:
     @cached_property
     def noise_floor(self) -> float | None:
         """Smallest relative difference visible in this run, from the control's own spread."""
-        if self.run.control not in self.run.drivers:
-            return None
-        engine = self.run.drivers[self.run.control].engine
-        values = [np.array([measure.value(engine, s) for s in usable(self.run.blocks(case, self.run.control)).values()])
+        kind = measure.kind(self.run)
+        values = [np.array([measure.value(kind, s) for s in usable(self.run.blocks(case, self.run.control)).values()])
                   for case in self.cases]
         return statistics.noise_floor([v for v in values if len(v)])
 

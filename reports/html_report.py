@@ -94,7 +94,7 @@ def render(report: Report, figures: list[tuple[Figure, str]]) -> str:
     light, dark = canvas.theme_css(run)
     css = (_HERE / "style.css").read_text(encoding="utf-8").replace("LIGHT_COLOURS", light).replace("DARK_COLOURS", dark)
     return template.render(
-        superlative=measure.superlative, css=Markup(css), host=run.context["host_name"], device_kind=body["device"]["kind"], engines=run.engines,
+        superlative=measure.superlative(run), css=Markup(css), host=run.context["host_name"], device_kind=body["device"]["kind"], engines=run.engines,
         inference=comparison.inference, blocks=facts.blocks_words(comparison), complete=body["complete"],
         headline=facts.headline(comparison), header=facts.header(comparison), verdicts=_verdicts(report), warnings=facts.warnings(comparison),
         health=facts.health(comparison), runs=report.runs_shown,

@@ -33,7 +33,7 @@ def _comparison(comparison: Comparison, engine: str, rankings: dict[str, Ranking
     rows = []
     for key, ranking in rankings.items():
         count = f" ({len(ranking.common)})" if len(ranking.cases) > 1 else ""
-        native = measure.shown(ranking.engine, ranking.control.value) if ranking.control else "–"
+        native = measure.shown(measure.kind(comparison.run), ranking.control.value) if ranking.control else "–"
         rows.append((key + count, native, *(cell(ranking.standings[d]) for d in drivers)))
     return grid(("cases", "native", *(comparison.run.label(d) for d in drivers)), rows)
 
@@ -54,7 +54,7 @@ def render_table(comparison: Comparison) -> str:
     """What the terminal table shows, as Markdown."""
     parts = ["## sbench: drivers relative to native", ""]
     for engine, rankings in comparison.by_group.items():
-        parts += [f"**{measure.noun(engine)}, {engine} engines**, lower is better", "", _comparison(comparison, engine, rankings), ""]
+        parts += [f"**{measure.noun(comparison.run)}, {engine} engines**, lower is better", "", _comparison(comparison, engine, rankings), ""]
     interval = "95 % interval" if comparison.inference else "range seen (no inference)"
     parts += [f"\\* best, = tie with best, \\~ unsteady, – no number; ± half the {interval}. {escape(facts.blocks_words(comparison))}; "
               f"seed {comparison.run.body['seed']}; noise floor {escape(facts.noise_words(comparison))}.", ""]
@@ -73,7 +73,7 @@ def _verdicts(report: Report) -> list[str]:
         costs = "; ".join(use_cases.price(comparison, verdict, ranking.best)) if ranking.best else ""
         rows.append((verdict.use_case.title, verdict.engine, best, ties, runner, use_cases.confidence(verdict), costs,
                      "; ".join(use_cases.set_aside_words(comparison, verdict)) or "–", use_cases.weight_words(verdict) or "–"))
-    return ["## Verdict", "", grid(("use", "engines", "fastest" if not any(measure.counts_bytes(v.engine) for v in report.verdicts) else "best", "tied with it", "next", "how sure", "what it costs", "set aside", "weights"),
+    return ["## Verdict", "", grid(("use", "engines", "best" if measure.inside(comparison.run) else "fastest", "tied with it", "next", "how sure", "what it costs", "set aside", "weights"),
                                    rows, numbers=False), ""]
 
 
@@ -88,7 +88,7 @@ def _folded(report: Report) -> list[tuple[str, str]]:
     for engine, rankings in comparison.by_case.items():
         drivers = comparison.run.ranked_in(engine)
         rows = [(key, *(cell_text(r.standings[d], r.best) for d in drivers)) for key, r in rankings.items()]
-        parts.append((f"Every case, {measure.noun(engine).lower()} relative to the best ({engine} engines)",
+        parts.append((f"Every case, {measure.noun(comparison.run).lower()} relative to the best ({engine} engines)",
                       grid(("case", *(comparison.run.label(d) for d in drivers)), rows)))
     parts.append(("Method", "\n".join(f"- {escape(note)}" for note in facts.METHOD_NOTES)))
     parts.append(("Glossary", "\n".join(f"- **{escape(word)}**: {escape(meaning)}" for word, meaning in facts.GLOSSARY)))

@@ -1,4 +1,4 @@
-"""What drivers of an engine class are ranked by: time, or, inside user-mode Linux, device bytes.
+"""What the drivers of a run are ranked by: time, or, inside user-mode Linux, device bytes.
 
 There a system call costs a hundred times what it costs the kernel it imitates, while
 computation does not: seconds are an order of magnitude at best. What reaches the
@@ -10,40 +10,40 @@ from __future__ import annotations
 from . import text
 from .result_file import Run, Sample
 
-GUEST = "uml"
+TIME, BYTES = "time", "device bytes"
 _BYTES_MIN = 4096.0  # ratios need a value: less than a page counts as one
-
-
-def counts_bytes(engine: str) -> bool:
-    """Whether the class is ranked by device bytes."""
-    return engine == GUEST
 
 
 def inside(run: Run) -> bool:
     """Whether the run happened inside user-mode Linux."""
-    return run.engines == [GUEST]
+    return "guest" in run.body["environment"]["version"] or any(d.engine == "uml" for d in run.drivers.values())
 
 
-def value(engine: str, sample: Sample) -> float:
+def kind(run: Run) -> str:
+    """TIME or BYTES."""
+    return BYTES if inside(run) else TIME
+
+
+def value(kind_of: str, sample: Sample) -> float:
     """Seconds, or bytes written to and read from the device; above 0."""
-    if not counts_bytes(engine):
+    if kind_of == TIME:
         return sample.seconds
     return max(sample.metrics.get("bytes_dev_written", 0.0) + sample.metrics.get("bytes_dev_read", 0.0), _BYTES_MIN)
 
 
-def shown(engine: str, amount: float) -> str:
-    """An amount of the class's measure, for people."""
-    return text.human_bytes(amount) if counts_bytes(engine) else text.human_time(amount)
+def shown(kind_of: str, amount: float) -> str:
+    """An amount of it, for people."""
+    return text.human_time(amount) if kind_of == TIME else text.human_bytes(amount)
 
 
-def noun(engine: str) -> str:
+def noun(run: Run) -> str:
     """'Time' or 'Device bytes', as a title begins."""
-    return "Device bytes" if counts_bytes(engine) else "Time"
+    return kind(run).capitalize()
 
 
-def superlative(engine: str) -> str:
+def superlative(run: Run) -> str:
     """'Fastest' or 'Fewest device bytes'."""
-    return "Fewest device bytes" if counts_bytes(engine) else "Fastest"
+    return "Fewest device bytes" if inside(run) else "Fastest"
 
 
 def magnitude(seconds: float) -> str:

@@ -52,7 +52,7 @@ def cell(standing: Standing, mark_width: int = 0) -> str:
         return "–" + " " * mark_width
     mark = MARKS[standing.verdict] + ("~" if standing.unstable else "")
     if standing.to_control is None:
-        return f"{measure.shown(standing.engine, standing.seconds.value)}{mark:{mark_width or ''}}"
+        return f"{measure.shown(standing.measured, standing.seconds.value)}{mark:{mark_width or ''}}"
     e = standing.to_control
     width = "" if e.kind == "none" else f"±{_half_width(e.half_width)}"
     return f"{text.ratio(e.value)}{width}{mark:{mark_width or ''}}"
@@ -101,7 +101,7 @@ def _chunk(comparison: Comparison, rankings: dict[str, Ranking], drivers: list[s
         words = _shorten(plain(key), name_width - len(count) - 1) + count
         words = words.ljust(name_width)
         if control:
-            words += (measure.shown(ranking.engine, ranking.control.value) if ranking.control else "–").rjust(_CONTROL_WIDTH)
+            words += (measure.shown(measure.kind(comparison.run), ranking.control.value) if ranking.control else "–").rjust(_CONTROL_WIDTH)
         for driver in drivers:
             shown = cell(ranking.standings[driver], 2).rjust(cell_width)
             shown = shown.rstrip() if driver == drivers[-1] else shown
@@ -157,7 +157,7 @@ def render(comparison: Comparison, width: int = 80, color: bool = False, by_case
         where = "" if engine == "kernel" else " (a class of its own)"
         if not rankings:
             continue
-        lines += [paint(line, "bold") for line in _fold(f"{measure.noun(engine)} relative to native, {engine} engines{where}; lower is better", width, "  ")]
+        lines += [paint(line, "bold") for line in _fold(f"{measure.noun(comparison.run)} relative to native, {engine} engines{where}; lower is better", width, "  ")]
         lines += _section(comparison, engine, rankings, width, paint)
     interval = "half the 95 % interval" if comparison.inference else "half the range seen (no inference)"
     lines.append("")

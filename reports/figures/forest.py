@@ -70,11 +70,11 @@ def _figure(comparison: Comparison, engine: str, rankings: dict[str, Ranking]) -
     slower = {d: sum(bool(e) and e.low > 1 + EQUIVALENCE for r in rankings.values() for e in [r.standings[d].to_control]) for d in drivers}
     return Figure(
         f"forest-{engine}", f"Cost against a plain directory ({engine} engines)",
-        f"{measure.noun(engine)} as a ratio to native, the control that ran in the same blocks. Lower is better. Intervals: {interval_words(comparison)}.",
+        f"{measure.noun(comparison.run)} as a ratio to native, the control that ran in the same blocks. Lower is better. Intervals: {interval_words(comparison)}.",
         "Rows in which the whole interval lies above native: " + ", ".join(f"{comparison.run.label(d)} {n} of {len(rankings)}" for d, n in slower.items()),
         ("cases", *(comparison.run.label(d) for d in drivers)),
         tuple((key, *(words(r.standings[d]) for d in drivers)) for key, r in rankings.items()),
-        partial(_draw, comparison, drivers, rankings, measure.noun(engine)),
+        partial(_draw, comparison, drivers, rankings, measure.noun(comparison.run)),
         legend="An interval clear of the line differs from native; the grey band counts as equal. Arrows point to values beyond the axis.", engine=engine)
 
 

@@ -133,8 +133,8 @@ def _figure(comparison: Comparison, engine: str, rankings: dict[str, Ranking]) -
         f"{comparison.run.label(d)} {n} of {len(rankings)}" for d, n in wins.items())
     notes = [f"{driver}: not available: {reason}" for driver, reason in absent]
     return Figure(
-        f"heat-map-{engine}", f"{measure.noun(engine)} relative to the best driver ({engine} engines)",
-        f"Each row has its own best driver (*); 2.00× means twice its {measure.noun(engine).lower()}, = cannot be told from the best, ~ is unsteady (own blocks "
+        f"heat-map-{engine}", f"{measure.noun(comparison.run)} relative to the best driver ({engine} engines)",
+        f"Each row has its own best driver (*); 2.00× means twice its {measure.noun(comparison.run).lower()}, = cannot be told from the best, ~ is unsteady (own blocks "
         f"differ by more than 10 %). Lower is better. Intervals: {interval_words(comparison)}.",
         alt, ("cases", "counted", *names), rows,
         partial(_draw, comparison, engine, rankings, absent), tuple(notes),

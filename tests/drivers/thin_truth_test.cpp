@@ -5,6 +5,7 @@
 // 64 KiB chunks, eight times that with 512 KiB; a second write to the chunk, and a
 // layer deeper down, cost nothing more. Needs a kernel with dm-thin: here or under
 // user-mode Linux (tests/vm).
+#include <algorithm>
 #include <map>
 
 #include "drivers/leftovers.h"
@@ -149,6 +150,52 @@ TEST(ThinTruth, a_device_in_use_goes_with_its_last_user) {
   const auto entries = std::distance(std::filesystem::directory_iterator("/dev/mapper"), {});
   EXPECT_EQ(entries, 1) << "only /dev/mapper/control is left";
   EXPECT_TRUE(must(undo_leftovers()).empty());
+}
+
+
+std::string row_of(TestStore& store, const std::string& name) {
+  for (const auto& [row, value] : store.driver().status()) {
+    if (row == name) {
+      return value;
+    }
+  }
+  return "";
+}
+
+class PoolShapes : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(ThinTruth, PoolShapes, testing::Values("device", "direct-lvm", "loop-lvm"),
+                         [](const auto& each) {
+                           std::string name = each.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+TEST_P(PoolShapes, keeps_its_layers_over_reopening_and_goes_without_a_trace) {
+  const Variant variant = kernel_thin({{"pool", GetParam()}});
+  SBENCH_SKIP_UNLESS_AVAILABLE(variant);
+  TestStore store(variant);
+  make_layer(store.driver(), "image", {}, [](const std::filesystem::path& tree) { write_file(tree / "file", "kept"); });
+  const bool lvm = std::string(GetParam()) == "direct-lvm";
+  EXPECT_EQ(row_of(store, "Pool Blocksize"), lvm ? "512K" : "64K");
+  EXPECT_EQ(row_of(store, "Discard on delete"), lvm ? "false" : "true");
+  store.reopen();
+  EXPECT_EQ(read_file(must(store.driver().mount("image")).path() / "file"), "kept");
+  must(store.driver().remove("image"));
+  store.close();
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator("/dev/mapper"), {}), 1) << "only /dev/mapper/control is left";
+  must(variant.spec().format(store.device(), variant.options()));  // nothing holds the device
+}
+
+TEST(ThinTruth, xfs_on_thin_devices_works) {
+  const Variant variant = kernel_thin({{"dm.fs", "xfs"}});
+  SBENCH_SKIP_UNLESS_AVAILABLE(variant);
+  TestStore store(variant, 2 * kGiB);
+  make_layer(store.driver(), "image", {}, [](const std::filesystem::path& tree) { write_file(tree / "file", "below"); });
+  must(store.driver().prepare("writer", "image"));
+  auto image = must(store.driver().mount("image"));
+  auto tree = must(store.driver().mount("writer"));  // beside its origin: the same UUID twice
+  write_file(tree.path() / "file", "above");
+  EXPECT_EQ(read_file(image.path() / "file"), "below");
 }
 
 }  // namespace
