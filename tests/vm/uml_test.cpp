@@ -210,9 +210,8 @@ TEST(Uml, a_killed_run_leaves_no_process_and_no_folder) {
 
 TEST(Uml, an_interrupted_run_stops_after_its_case_and_is_finished_by_resume) {
   SKIP_WITHOUT_UML();
-  const std::vector<std::string> what = {"--driver", "vfs", "--profile", "smoke", "--workload", "copy_up.first_write", "--seed", "7"};
-  OrdinaryRun run(what);
-  ASSERT_TRUE(run.wait_for("[1/4]", 200)) << run.log();
+  OrdinaryRun run({"--driver", "null", "--filter", "harness", "--profile", "smoke", "--blocks", "200", "--seed", "7"});
+  ASSERT_TRUE(run.wait_for("[3/", 200)) << run.log();
   ::kill(run.pid(), SIGINT);
   EXPECT_EQ(run.wait(), 128 + SIGINT) << run.log();
   const json cut = json::parse(std::ifstream(run.output() / "result.json"));
