@@ -264,6 +264,9 @@ Status UnionFs::walk_layers(Node& directory, const std::string& name, std::size_
 Status UnionFs::follow_redirect(Node& directory, std::size_t at, const std::string& redirect, Found& found) {
   const DirectoryState& of = *directory.directory;
   const BranchIndex start = of.branches[at];
+  if (redirect.empty()) {
+    return plain_error(EIO, "a metacopy file does not say where its data is");
+  }
   bool absolute = redirect.front() == '/';
   std::string path = redirect;
   BranchIndex branch = start;
@@ -419,6 +422,18 @@ Result<Node*> UnionFs::linked_node_for(Node& parent, std::string_view name, Foun
   fresh->branch = kUpper;
   fresh->type = static_cast<unsigned char>(IFTODT(found.status.st_mode));
   fresh->linked = true;
+  if (options_.metacopy && S_ISREG(found.status.st_mode)) {
+    // What the found name says of data may be a lower file's: the copy tells itself.
+    SBENCH_TRY_SET(const LayerMarks marks, marks_of(pseudo_links_.folder()->get(), PseudoLinks::name_of(*shown), false));
+    if (marks.metacopy) {
+      Found copy;
+      copy.metacopy = true;
+      SBENCH_TRY(follow_redirect(*root_, 0, marks.redirect, copy));
+      fresh->metacopy = true;
+      fresh->more().data_branch = copy.data_branch;
+      fresh->more().data_path = std::move(copy.data_path);
+    }
+  }
   fresh->parent = &parent;
   NodeTable::hold(parent);
   return table_.put(std::move(fresh));

@@ -252,6 +252,32 @@ TEST_P(UnionLife, names_of_a_hard_linked_lower_file_stay_one_file) {
   EXPECT_EQ(again.names(""), Names{"d"});
 }
 
+TEST(OverlayMetacopy, hard_linked_files_keep_their_data_below) {
+  UnionFolder folder(1);
+  put_file(folder.lower(1) / "a", pattern(1, 50000));
+  std::filesystem::create_directories(folder.lower(1) / "d");
+  ASSERT_EQ(::link((folder.lower(1) / "a").c_str(), (folder.lower(1) / "d/b").c_str()), 0);
+  UnionOptions options = folder.options(UnionDialect::overlay);
+  options.redirect_dir = options.metacopy = true;
+  {
+    PathCalls calls(folder.open(options));
+    ASSERT_EQ(calls.chmod("a", 0600), 0);
+    struct stat status {};
+    ASSERT_EQ(::stat((folder.upper() / "a").c_str(), &status), 0);
+    EXPECT_LT(status.st_blocks * 512, 50000);  // no data
+    for (const char* path : {"a", "d/b"}) {
+      EXPECT_TRUE(calls.content(path) == pattern(1, 50000)) << path;
+      ASSERT_EQ(calls.stat(path, status), 0);
+      EXPECT_EQ(status.st_mode & 0777, 0600u);
+    }
+    ASSERT_EQ(calls.rename("d/b", "c"), 0);
+  }
+  PathCalls calls(folder.open(options));
+  EXPECT_TRUE(calls.content("c") == pattern(1, 50000));
+  ASSERT_EQ(calls.write("c", "X", 0, 0), 0);
+  EXPECT_TRUE(calls.content("a") == "X" + pattern(1, 50000).substr(1));
+}
+
 TEST_P(UnionLife, inode_numbers_survive_copy_up_and_remount) {
   UnionFolder folder;
   put_file(folder.lower(1) / "d/f", "1");

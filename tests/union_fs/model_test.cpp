@@ -56,6 +56,13 @@ class PlainCalls {
   int set_xattr(const std::string& path, const char* name, std::string_view value) {
     return result(::lsetxattr(at(path).c_str(), name, value.data(), value.size(), 0));
   }
+  int list(const std::string& path, std::vector<std::string>& names) {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(at(path), error)) {
+      names.push_back(entry.path().filename());
+    }
+    return error.value();
+  }
   int remove_xattr(const std::string& path, const char* name) { return result(::lremovexattr(at(path).c_str(), name)); }
 
  private:
@@ -78,7 +85,7 @@ class Twins {
     struct stat status {};
     const bool is_regular = union_.stat(one, status) == 0 && S_ISREG(status.st_mode);
     const bool is_link = union_.stat(one, status) == 0 && S_ISLNK(status.st_mode);
-    switch (rng_.below(14)) {
+    switch (rng_.below(16)) {
       case 0:
         return same("mkdir " + one, union_.mkdir(one, 0755), plain_.mkdir(one, 0755));
       case 1:
@@ -111,6 +118,17 @@ class Twins {
           return;
         }
         return same("link " + one + " " + two, union_.link(one, two), plain_.link(one, two));
+      }
+      case 14:
+      case 15: {  // also makes the union keep the directory in memory
+        const std::string directory = PathCalls::split(one).first;
+        std::vector<std::string> names;
+        std::vector<std::string> of_plain;
+        const int code = union_.list(directory, names);
+        if (code == plain_.list(directory, of_plain) && code == 0) {
+          EXPECT_EQ(std::set(names.begin(), names.end()), std::set(of_plain.begin(), of_plain.end())) << directory;
+        }
+        return;
       }
       case 8:
         return same("symlink " + one, union_.symlink("target/of/it", one), plain_.symlink("target/of/it", one));
