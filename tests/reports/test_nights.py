@@ -51,6 +51,34 @@ def test_twenty_per_cent_really_injected_is_flagged_the_same_night(still):
     assert 0.1 < verdict.alarms[0].change < 0.4
 
 
+def test_ten_per_cent_injected_while_the_load_rose_is_inconclusive_and_then_suspect(still):
+    """What happened, not what was hoped for: the control moved on two of the three nights, so they blame nobody."""
+    slow = nights("slow10")
+    judged = replay([*still, *slow]).nights[-3:]
+    assert [bool(j.shift) for j in judged] == [True, True, False]
+    assert [Verdict(replay([*still, *slow[: i + 1]])).code for i in range(3)] == [4, 4, 0]
+    assert judged[-1].timed[SLOWED].status == "suspect"
+
+
+def test_ten_per_cent_scaled_into_calm_nights_is_flagged_within_three(still):
+    """Replay-time scaling (METHOD d.6): the samples of the slowed series times 1.1 in nights as calm as the
+    baseline's. In sample, and the rerun repeats the night: what the rule can do at that noise, not a measured power."""
+    import dataclasses
+
+    calm = still[:17]
+    baseline = [dataclasses.replace(n, run_id=f"{n.run_id}-{i}", date=f"{n.date}-{i}") for i in range(2) for n in calm]
+
+    def slowed(night, number):
+        cells = tuple(dataclasses.replace(c, seconds=tuple(s * 1.1 for s in c.seconds)) if c.series == SLOWED else c for c in night.cells)
+        return dataclasses.replace(night, run_id=f"slowed-{number}", date=f"later-{number}", cells=cells, confirmations=[dataclasses.replace(night, cells=cells)])
+
+    found = 0
+    for start in range(15):
+        judged = replay([*baseline, *(slowed(calm[(start + i) % 17], i) for i in range(3))]).nights[-3:]
+        found += SLOWED in [name for j in judged for name in j.new_alarms]
+    assert found >= 12, f"{found} of 15"
+
+
 def test_two_per_cent_more_writes_really_injected_are_flagged_the_same_night(still):
     judged = replay([*still, *nights("write2")]).nights[-1]
     assert WRITTEN in judged.new_alarms
