@@ -57,6 +57,7 @@ struct DirectoryState {
   std::atomic<std::uint32_t> probes{0};   ///< branches asked in vain since the index went
   std::atomic<bool> merged{false};        ///< more than one branch
   std::atomic<bool> indexed{false};       ///< index != nullptr, for a look without the lock
+  std::atomic<bool> oversized{false};     ///< its index alone fills the cache: only reading it is worth one
   std::atomic<bool> dead{false};          ///< removed: nothing is in it, nothing can come
   std::atomic<Known> impure{Known::unknown};       ///< the upper directory holds files with an origin
   std::atomic<Known> set_group_id{Known::unknown};

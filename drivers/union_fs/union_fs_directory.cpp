@@ -43,7 +43,8 @@ constexpr std::uint32_t kProbesBeforeIndex = 16;
 
 bool UnionFs::wants_index(const Node& directory) const {
   const DirectoryState& of = *directory.directory;
-  return of.merged.load(std::memory_order_relaxed) && !of.indexed.load(std::memory_order_relaxed) &&
+  return of.merged.load(std::memory_order_relaxed) && !of.oversized.load(std::memory_order_relaxed) &&
+         !of.indexed.load(std::memory_order_relaxed) &&
          of.probes.load(std::memory_order_relaxed) >= kProbesBeforeIndex;
 }
 
@@ -119,6 +120,7 @@ void UnionFs::account_index_locked(Node& directory) {
   cached_bytes_ -= of.index_bytes;
   of.index_bytes = of.index->bytes();
   cached_bytes_ += of.index_bytes;
+  of.oversized.store(of.index_bytes > options_.directory_cache_bytes, std::memory_order_relaxed);
   for (auto at = cached_.begin(); cached_bytes_ > options_.directory_cache_bytes && at != cached_.end();) {
     if (*at == &directory) {  // the one in use stays, however large
       ++at;
