@@ -4,6 +4,7 @@
 #include <sys/mount.h>
 
 #include "drivers/base/file.h"
+#include "harness/journal.h"
 
 namespace sbench {
 
@@ -17,6 +18,9 @@ Result<std::unique_ptr<Session>> Session::enter() {
   }
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return errno_error("cannot make the mount namespace private");
+  }
+  for (const auto& store : journal_entries()) {  // copies of kept stores' mounts would hold their devices
+    static_cast<void>(unmount_below(store / "root"));
   }
   if (::mount("sbench", roots.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755") != 0) {
     return errno_error("cannot mount a tmpfs at {}", roots.string());
