@@ -13,7 +13,8 @@ from .comparison import Comparison, usable
 from .statistics import Estimate
 
 METRICS = ("bytes_dev_written", "bytes_dev_read", "bytes_app_written", "space_bytes", "inodes", "page_cache_bytes",
-           "page_cache_bytes_per_container", "space_bytes_per_container", "inodes_per_container")
+           "page_cache_bytes_per_container", "space_bytes_per_container", "inodes_per_container", "cpu_helpers_s",
+           "helpers_rss_peak_bytes")
 
 
 def number(value: float) -> float:

@@ -62,7 +62,8 @@ def panels(comparison: Comparison) -> list[Panel]:
     if many:
         n = text.human_count(many.size("containers"))
         found += [Panel(f"space per container\n({n} of one image)", many, (("", _metric("space_bytes_per_container")),), text.human_bytes),
-                  Panel(f"page cache per container\n({n} of one image)", many, (("", _metric("page_cache_bytes_per_container")),), text.human_bytes)]
+                  Panel(f"page cache per container\n({n} of one image)", many, (("", _metric("page_cache_bytes_per_container")),), text.human_bytes),
+                  Panel(f"memory of the driver's servers\n({n} of one image)", many, (("", _metric("helpers_rss_peak_bytes")),), text.human_bytes)]
     return [p for p in found if any(sum(_value(comparison, p, d) or (0,)) > 0 for d in comparison.run.shown)]
 
 
