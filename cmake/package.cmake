@@ -14,6 +14,7 @@ endforeach()
 add_custom_target(sbench_completion ALL DEPENDS ${completion_files})
 
 install(TARGETS sbench RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(DIRECTORY examples/two-apps DESTINATION ${CMAKE_INSTALL_DATADIR}/sbench/examples)
 install(DIRECTORY images/profiles DESTINATION ${CMAKE_INSTALL_DATADIR}/sbench/images FILES_MATCHING PATTERN "*.json")
 install(DIRECTORY reports DESTINATION ${CMAKE_INSTALL_DATADIR}/sbench PATTERN "__pycache__" EXCLUDE)
 install(FILES docs/sbench.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)

@@ -8,10 +8,12 @@
 #include <regex>
 #include <set>
 
+#include "drivers/base/hash.h"
 #include "drivers/base/usage_error.h"
 #include "harness/guest/guest_init.h"
 #include "harness/reports.h"
 #include "workloads/content/base_image.h"
+#include "workloads/dockerfile/applications.h"
 
 namespace sbench {
 namespace {
@@ -111,6 +113,29 @@ std::shared_ptr<const BaseImage> load_image_of(const RunRequest& request) {
   return std::move(image).value();
 }
 
+constexpr const char* kDockerfiles = "cache_reuse.dockerfiles";
+
+/// Reads what will be built; returns a word that tells the user's Dockerfiles from all others, or nothing.
+std::string take_dockerfiles(const RunRequest& request) {
+  const auto shipped = shipped_folder() / "examples/two-apps";
+  std::vector<std::filesystem::path> files(request.dockerfiles.begin(), request.dockerfiles.end());
+  if (files.empty()) {
+    files = {shipped / "web.Dockerfile", shipped / "worker.Dockerfile"};
+  }
+  std::string texts;
+  auto applications = read_applications(files);
+  for (const auto& application : applications) {
+    for (const auto& stage : application.file.stages) {
+      texts += "FROM " + stage.base + "\n";
+      for (const auto& instruction : stage.instructions) {
+        texts += instruction.text + "\n";
+      }
+    }
+  }
+  set_applications(std::move(applications));
+  return request.dockerfiles.empty() ? std::string() : sha256_hex(texts).substr(0, 8);
+}
+
 /// The case says in its name which image it stands on: such times do not compare with others.
 Params with_image(const Params& params, const BaseImage& image) {
   Params named;
@@ -170,6 +195,7 @@ Plan make_plan(const RunRequest& request) {
   plan.seed = request.seed;
   plan.injection = Injection::parse(request.inject);
   plan.image = load_image_of(request);
+  const std::string dockerfiles = take_dockerfiles(request);
   plan.blocks = request.blocks > 0 ? request.blocks : kProfileBlocks[static_cast<std::size_t>(profile)];
   for (auto& [variant, requested] : select_variants(request)) {
     const Availability availability = variant.spec->probe(variant.options);
@@ -184,6 +210,9 @@ Plan make_plan(const RunRequest& request) {
       }
       for (auto& params : expand_params(*workload, profile)) {
         PlannedCase planned_case{workload, plan.image ? with_image(params, *plan.image) : std::move(params)};
+        if (workload->name == kDockerfiles && !dockerfiles.empty()) {
+          planned_case.params.set("files", dockerfiles);
+        }
         if (std::regex_search(planned_case.name(variant), filter)) {
           planned.cases.push_back(std::move(planned_case));
         }

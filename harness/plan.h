@@ -28,6 +28,7 @@ struct RunRequest {
   std::uint64_t budget_s = 0;             ///< 0: none
   std::uint64_t seed = 0;
   std::string image;                      ///< what workloads stand on (--image); empty: generated layers
+  std::vector<std::string> dockerfiles;   ///< what cache_reuse.dockerfiles builds; empty: the shipped pair
   std::string platform;                   ///< of the image; empty: this machine's
   std::string kind = "manual";            ///< "nightly" and the like, for history
   std::string in = "host";                ///< which kernel: host, or uml (guest/guest_run.h)

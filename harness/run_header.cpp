@@ -99,6 +99,7 @@ json request_json(const RunRequest& request) {
           {"device", request.device},       {"image_dir", request.image_dir},
           {"image_size", request.image_size}, {"blocks", request.blocks},
           {"budget_s", request.budget_s},   {"seed", request.seed},
+          {"dockerfiles", request.dockerfiles},
           {"image", request.image},         {"platform", request.platform},
           {"kind", request.kind},           {"in", request.in},
           {"inject", request.inject}};
@@ -122,6 +123,7 @@ RunRequest request_from_json(const json& value) {
   request.in = value.value("in", "host");
   request.image = value.value("image", "");
   request.platform = value.value("platform", "");
+  request.dockerfiles = value.value("dockerfiles", std::vector<std::string>());
   request.inject = value.value("inject", "");  // results of before have none
   return request;
 }

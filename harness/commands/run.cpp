@@ -342,6 +342,8 @@ void add_run_command(CLI::App& program, CommandContext& context) {
   command->add_option("--image-size", request.image_size, "its size (sparse)")->capture_default_str();
   command->add_option("--image", request.image,
                       "image all workloads stand on: OCI layout or archive, docker save, host:PATH, tar:FILE");
+  command->add_option("--dockerfile", request.dockerfiles,
+                      "what cache_reuse.dockerfiles builds, repeatable; default: a pair of applications");
   command->add_option("--platform", request.platform, "os/architecture of a multi-platform --image");
   command->add_option("--storage-opt", request.storage_opts, "driver.option=value, repeatable");
   command->add_option("--blocks", request.blocks, "repetitions; default: the profile's")->check(CLI::Range(1, 1000));

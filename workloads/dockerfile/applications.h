@@ -1,0 +1,28 @@
+// applications.h: the Dockerfiles that `cache_reuse.dockerfiles` builds.
+//
+// An input of the whole process, as the command line is: set once, before any case runs.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "workloads/dockerfile/context.h"
+#include "workloads/dockerfile/dockerfile.h"
+
+namespace sbench {
+
+struct DockerApplication {
+  std::string name;  ///< the Dockerfile's path as given
+  Dockerfile file;
+  BuildContext context;  ///< the folder the Dockerfile lies in
+};
+
+/// Reads `files`. Throws UsageError for one that cannot be read or is not understood.
+[[nodiscard]] std::vector<DockerApplication> read_applications(const std::vector<std::filesystem::path>& files);
+
+/// What will be built; the pair of examples/two-apps in the source tree until this is called.
+void set_applications(std::vector<DockerApplication> applications);
+[[nodiscard]] const std::vector<DockerApplication>& applications();
+
+}  // namespace sbench

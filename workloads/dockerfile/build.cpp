@@ -1,0 +1,272 @@
+#include "workloads/dockerfile/build.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <optional>
+
+#include "drivers/base/file.h"
+#include "drivers/layer/byte_stream.h"
+#include "drivers/layer/compression.h"
+#include "drivers/layer/contained.h"
+#include "drivers/layer/copy_tree.h"
+#include "workloads/content/base_image.h"
+#include "workloads/content/layer_store.h"
+
+namespace sbench {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool makes_layer(InstructionKind kind) {
+  return kind == InstructionKind::run || kind == InstructionKind::copy || kind == InstructionKind::add ||
+         kind == InstructionKind::workdir;
+}
+
+std::string joined_path(const std::string& workdir, const std::string& path) {
+  return path.starts_with('/') ? path : workdir + (workdir.ends_with('/') ? "" : "/") + path;
+}
+
+std::string lower_keyword(InstructionKind kind) {
+  std::string word = to_string(kind);
+  std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::tolower(c); });
+  return word;
+}
+
+/// The folder at `path` below the container's root, made with all above it; links stay inside.
+Result<Fd> folder_inside(ContainedRoot& root, const std::string& path) {
+  for (auto slash = path.find('/');; slash = path.find('/', slash + 1)) {
+    const std::string part = path.substr(0, slash);
+    auto there = root.open_directory(part.empty() ? "." : part);
+    if (!there.ok() && there.error().code == ENOENT) {
+      const auto above = part.rfind('/');
+      SBENCH_TRY_SET(const Fd parent, root.open_directory(above == std::string::npos ? "." : part.substr(0, above)));
+      const std::string name = above == std::string::npos ? part : part.substr(above + 1);
+      if (::mkdirat(parent.get(), name.c_str(), 0755) != 0) {
+        return errno_error("cannot make {} in the container", part);
+      }
+    } else if (!there.ok()) {
+      return there.error();
+    }
+    if (slash == std::string::npos) {
+      return root.open_directory(part.empty() ? "." : part);
+    }
+  }
+}
+
+Status copy_file(const BuildContext& context, const ContextFile& file, ContainedRoot& root) {
+  const auto slash = file.target.rfind('/');
+  const std::string name = file.target.substr(slash == std::string::npos ? 0 : slash + 1);
+  SBENCH_TRY_SET(const Fd folder, folder_inside(root, slash == std::string::npos ? "" : file.target.substr(0, slash)));
+  if (::unlinkat(folder.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
+    return errno_error("cannot replace {} in the container", file.target);
+  }
+  if (S_ISLNK(file.mode)) {
+    return ::symlinkat(file.link_target.c_str(), folder.get(), name.c_str()) == 0
+               ? Status()
+               : Status(errno_error("cannot make {} in the container", file.target));
+  }
+  SBENCH_TRY_SET(const Fd from, open_file(context.folder() / file.source, O_RDONLY | O_NOFOLLOW));
+  const Fd to(::openat(folder.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!to.valid()) {
+    return errno_error("cannot make {} in the container", file.target);
+  }
+  FdSource source(from.get(), file.source);
+  FdSink sink(to.get(), file.target);
+  SBENCH_TRY_SET([[maybe_unused]] const auto bytes, copy_stream(source, sink, UINT64_MAX, file.source));
+  return ::fchmod(to.get(), file.mode & 07777) == 0 ? Status()
+                                                    : Status(errno_error("cannot change the mode of {}", file.target));
+}
+
+bool mentions(const std::string& text, std::initializer_list<const char*> words) {
+  return std::any_of(words.begin(), words.end(), [&](const char* word) { return text.find(word) != std::string::npos; });
+}
+
+std::vector<std::string> sources_of(const Instruction& instruction) {
+  return {instruction.words.begin(), instruction.words.end() - 1};
+}
+
+}  // namespace
+
+LayerSpec DockerBuilder::change_set(const Instruction& instruction, const std::string& key) const {
+  const std::string& text = instruction.text;
+  const LayerStep step =
+      mentions(text, {"pip install", "npm ", "yarn ", "go mod", "cargo ", "bundle ", "composer ", "poetry "})
+          ? LayerStep::dependencies
+      : mentions(text, {"apt-get", "apt ", "dnf ", "yum ", "apk ", "zypper ", "pacman "}) ? LayerStep::packages
+                                                                                          : LayerStep::code;
+  return image_spec(case_, scale_, step, 1 + static_cast<unsigned>(std::stoul(key.substr(0, 7), nullptr, 16)));
+}
+
+Result<DockerBuilder::StageResult> DockerBuilder::start_stage(const BuildStage& stage,
+                                                              const std::vector<StageResult>& earlier) {
+  if (stage.base_stage >= 0) {
+    return earlier[static_cast<std::size_t>(stage.base_stage)];
+  }
+  StageResult made;
+  const std::string digest =
+      case_.image() != nullptr ? case_.image()->digest : std::to_string(content_seed(case_));
+  made.key = BuildCache::key("", "FROM " + stage.base, digest);
+  if (stage.base != "scratch") {
+    SBENCH_TRY_SET(LayerId base, pulled_image(case_, scale_, LayerStep::base));
+    made.top = std::move(base);
+  }
+  return made;
+}
+
+Result<DockerBuild> DockerBuilder::build(const DockerApplication& application, bool timed, unsigned touched) {
+  DockerBuild made;
+  std::vector<StageResult> results(application.file.stages.size());
+  for (const std::size_t number : application.file.needed_by(application.file.stages.size() - 1)) {
+    const BuildStage& stage = application.file.stages[number];
+    SBENCH_TRY_SET(results[number], start_stage(stage, results));
+    for (const auto& instruction : stage.instructions) {
+      SBENCH_TRY(take_step(application, instruction, results, results[number], made, timed, touched));
+    }
+  }
+  const ParentId& top = results.back().top;
+  SBENCH_TRY(sbench::verify(top.has_value(), application.name + ": the last stage makes no layer"));
+  made.top = *top;
+  return made;
+}
+
+Status DockerBuilder::take_step(const DockerApplication& application, const Instruction& instruction,
+                                const std::vector<StageResult>& earlier, StageResult& stage, DockerBuild& build,
+                                bool timed, unsigned touched) {
+  const std::string prefix = lower_keyword(instruction.kind);
+  std::optional<LayerId> known;
+  const auto look_up = [&]() -> Status {
+    std::string checksum;
+    if (instruction.kind == InstructionKind::copy || instruction.kind == InstructionKind::add) {
+      const auto from = instruction.flags.find("from");
+      if (from != instruction.flags.end()) {
+        checksum = earlier[std::stoul(from->second)].key;
+      } else {
+        SBENCH_TRY_SET(const auto files,
+                       application.context.files(sources_of(instruction), instruction.words.back(), stage.workdir));
+        SBENCH_TRY_SET(checksum, application.context.checksum(files));
+      }
+      checksum += instruction.line == touched ? " touched" : "";
+    }
+    stage.key = BuildCache::key(stage.key, instruction.text, checksum);
+    known = makes_layer(instruction.kind) ? cache_.find(stage.key) : std::nullopt;
+    return {};
+  };
+  SBENCH_TRY(timed ? case_.timed(prefix + ".lookup", look_up) : look_up());
+  if (instruction.kind == InstructionKind::workdir) {
+    stage.workdir = joined_path(stage.workdir, instruction.words.front());
+  }
+  if (!makes_layer(instruction.kind)) {
+    return {};
+  }
+  if (known.has_value()) {
+    stage.top = *known;
+    ++build.layers_hit;
+    build.bytes_hit += bytes_[*known];
+    return {};
+  }
+  const LayerId id = case_.unique_id("step");
+  std::uint64_t bytes = 0;
+  SBENCH_TRY(make_layer(id, prefix, stage.top, timed, [&](const fs::path& root) -> Status {
+    SBENCH_TRY_SET(bytes, write_step(application, instruction, earlier, stage, root));
+    return {};
+  }));
+  bytes_[id] = bytes;
+  cache_.insert(stage.key, id);
+  stage.top = id;
+  ++build.layers_made;
+  build.bytes_made += bytes;
+  build.made.push_back(fmt::format("{}:{}: {}", application.name, instruction.line, instruction.text));
+  return {};
+}
+
+Status DockerBuilder::make_layer(const LayerId& id, const std::string& prefix, const ParentId& parent, bool timed,
+                                 const std::function<Status(const fs::path&)>& write) {
+  const auto step = [&](const char* name, const std::function<Status()>& body) {
+    return timed ? case_.timed(prefix + "." + name, body) : body();
+  };
+  scratch_.adopt(id);
+  std::optional<Mount> mount;
+  SBENCH_TRY(step("prepare", [&] { return case_.driver().prepare(id, parent); }));
+  SBENCH_TRY(step("mount", [&]() -> Status {
+    SBENCH_TRY_SET(Mount made, case_.driver().mount(id));
+    mount.emplace(std::move(made));
+    return {};
+  }));
+  SBENCH_TRY(step("write", [&] { return write(mount->path()); }));
+  SBENCH_TRY(step("unmount", [&] { return mount->release(); }));
+  CountingSink pushed;
+  SBENCH_TRY(step("diff", [&] { return case_.driver().diff(id, parent, pushed); }));
+  return step("commit", [&] { return case_.driver().commit(id, id); });
+}
+
+Result<std::uint64_t> DockerBuilder::write_step(const DockerApplication& application, const Instruction& instruction,
+                                                const std::vector<StageResult>& earlier, const StageResult& stage,
+                                                const fs::path& root) {
+  if (instruction.kind == InstructionKind::run) {
+    const LayerSpec spec = change_set(instruction, stage.key);
+    SBENCH_TRY_SET(const auto content, layer_content(spec));
+    SBENCH_TRY(write_layer(root, image_layer(spec), content));
+    return image_layer(spec).content_bytes;
+  }
+  SBENCH_TRY_SET(ContainedRoot contained, ContainedRoot::open(root));
+  if (instruction.kind == InstructionKind::workdir) {
+    SBENCH_TRY_SET(const std::string path, contained_path(stage.workdir));
+    SBENCH_TRY_SET([[maybe_unused]] const Fd folder, folder_inside(contained, path == "." ? "" : path));
+    return std::uint64_t{0};
+  }
+  if (const auto from = instruction.flags.find("from"); from != instruction.flags.end()) {
+    const StageResult& source = earlier[std::stoul(from->second)];
+    SBENCH_TRY_SET(Mount mount, case_.driver().mount(*source.top));
+    SBENCH_TRY_SET(const BuildContext tree, BuildContext::open(mount.path()));
+    std::vector<std::string> sources = sources_of(instruction);
+    SBENCH_TRY_SET(const auto files, tree.files(sources, instruction.words.back(), stage.workdir));
+    std::uint64_t bytes = 0;
+    for (const auto& file : files) {
+      SBENCH_TRY(copy_file(tree, file, contained));
+      bytes += file.size_bytes;
+    }
+    SBENCH_TRY(mount.release());
+    return bytes;
+  }
+  SBENCH_TRY_SET(const auto files,
+                 application.context.files(sources_of(instruction), instruction.words.back(), stage.workdir));
+  std::uint64_t bytes = 0;
+  for (const auto& file : files) {
+    SBENCH_TRY(copy_file(application.context, file, contained));
+    bytes += file.size_bytes;
+  }
+  return bytes;
+}
+
+Status DockerBuilder::verify(const DockerApplication& application, const DockerBuild& build) {
+  SBENCH_TRY_SET(Mount mount, case_.driver().mount(build.top));
+  std::map<std::string, fs::path> expected;  // the last COPY of a target wins
+  std::string workdir = "/";
+  for (const auto& instruction : application.file.stages.back().instructions) {
+    if (instruction.kind == InstructionKind::workdir) {
+      workdir = joined_path(workdir, instruction.words.front());
+    }
+    const bool copies = instruction.kind == InstructionKind::copy || instruction.kind == InstructionKind::add;
+    if (copies && !instruction.flags.contains("from")) {
+      SBENCH_TRY_SET(const auto files,
+                     application.context.files(sources_of(instruction), instruction.words.back(), workdir));
+      for (const auto& file : files) {
+        if (S_ISREG(file.mode)) {
+          expected[file.target] = application.context.folder() / file.source;
+        }
+      }
+    }
+  }
+  for (const auto& [target, source] : expected) {
+    SBENCH_TRY_SET(const std::string wanted, read_text(source));
+    SBENCH_TRY_SET(const std::string found, read_text(mount.path() / target));
+    SBENCH_TRY(sbench::verify(wanted == found, target + " is what COPY took in"));
+  }
+  return mount.release();
+}
+
+}  // namespace sbench
