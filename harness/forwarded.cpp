@@ -64,13 +64,13 @@ void forward_to_reports(CLI::App& command, CommandContext& context) {
     std::vector<std::string> arguments = command_path(command);
     const std::vector<std::string> words = typed_words(command);
     arguments.insert(arguments.end(), words.begin(), words.end());
-    const auto output = run_reports(arguments, {context.console.columns, context.console.out_is_terminal});
+    const auto output = run_reports(arguments, {context.console.columns, context.console.out_is_terminal},
+                                    [&](std::string_view text) { context.console.err << text << std::flush; });
     if (!output.ok()) {
       context.console.err << "sbench: " << output.error().what << "\n";
       context.exit_code = kExitError;
       return;
     }
-    context.console.err << output->stderr_text;
     context.console.out << output->stdout_text << std::flush;
     context.exit_code = output->exit_code;
   });

@@ -28,7 +28,8 @@ std::filesystem::path shipped_folder() {
                                                                   : std::filesystem::path(SBENCH_SOURCE_DIR);
 }
 
-Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments, TextTarget target) {
+Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments, TextTarget target,
+                                  const std::function<void(std::string_view)>& take_stderr) {
   const std::string python = find_python();
   if (python.empty()) {
     return plain_error(ENOENT, "cannot draw reports: no python3 with numpy; install python3-numpy and "
@@ -39,11 +40,12 @@ Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments, Tex
                                     "runpy.run_module('reports', run_name='__main__', alter_sys=True)";
   std::error_code error;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", error);  // the gate starts confirmation runs
-  std::vector<std::string> argv = {"env", "PYTHONDONTWRITEBYTECODE=1", "SBENCH_PROGRAM=" + program.string(), "COLUMNS=" + std::to_string(target.columns),
+  std::vector<std::string> argv = {"env", "PYTHONDONTWRITEBYTECODE=1", "SBENCH_PROGRAM=" + program.string(),
+                                   "COLUMNS=" + std::to_string(target.columns),
                                    target.is_terminal ? "SBENCH_TERMINAL=1" : "SBENCH_TERMINAL=", python, "-c", kStart,
                                    shipped_folder().string()};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
-  return run_program(argv);
+  return run_program(argv, take_stderr);
 }
 
 }  // namespace sbench

@@ -19,7 +19,8 @@ struct TextTarget {
 };
 
 /// Runs `python3 -m reports ARGUMENTS` with the interpreter that has numpy.
-/// ENOENT with the remedy when there is no such interpreter.
-[[nodiscard]] Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments, TextTarget target = {});
+/// ENOENT with the remedy when there is no such interpreter. `take_stderr` as in run_program().
+[[nodiscard]] Result<ProgramOutput> run_reports(const std::vector<std::string>& arguments, TextTarget target = {},
+                                                const std::function<void(std::string_view)>& take_stderr = {});
 
 }  // namespace sbench

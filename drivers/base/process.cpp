@@ -58,7 +58,8 @@ bool drain(int fd, std::string& text) {
   return count > 0 || (count < 0 && errno == EINTR);
 }
 
-void collect(const Fd& out, const Fd& err, ProgramOutput& output) {
+void collect(const Fd& out, const Fd& err, ProgramOutput& output,
+             const std::function<void(std::string_view)>& take_stderr) {
   std::array<pollfd, 2> waits = {pollfd{out.get(), POLLIN, 0}, pollfd{err.get(), POLLIN, 0}};
   while (waits[0].fd >= 0 || waits[1].fd >= 0) {
     if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) {
@@ -69,6 +70,10 @@ void collect(const Fd& out, const Fd& err, ProgramOutput& output) {
     }
     if (waits[1].fd >= 0 && waits[1].revents != 0 && !drain(waits[1].fd, output.stderr_text)) {
       waits[1].fd = -1;
+    }
+    if (take_stderr && !output.stderr_text.empty()) {
+      take_stderr(output.stderr_text);
+      output.stderr_text.clear();
     }
   }
 }
@@ -94,7 +99,8 @@ std::string find_program(const std::string& program) {
   return {};
 }
 
-Result<ProgramOutput> run_program(const std::vector<std::string>& argv) {
+Result<ProgramOutput> run_program(const std::vector<std::string>& argv,
+                                  const std::function<void(std::string_view)>& take_stderr) {
   const std::string program = find_program(argv.at(0));
   if (program.empty()) {
     return plain_error(ENOENT, "cannot run {}: no such program in PATH; install it", argv[0]);
@@ -117,7 +123,7 @@ Result<ProgramOutput> run_program(const std::vector<std::string>& argv) {
   out.write_end.reset();
   err.write_end.reset();
   ProgramOutput output;
-  collect(out.read_end, err.read_end, output);
+  collect(out.read_end, err.read_end, output, take_stderr);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0) {
     if (errno != EINTR) {

@@ -4,7 +4,9 @@
 // dies (PR_SET_PDEATHSIG), /dev/null as stdin, and no inherited descriptors.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "drivers/base/result.h"
@@ -19,7 +21,9 @@ struct ProgramOutput {
 
 /// Runs argv[0] (searched in PATH and /usr/sbin:/sbin) and waits for it.
 /// Error only when it could not be started; a non-zero exit is in the output.
-[[nodiscard]] Result<ProgramOutput> run_program(const std::vector<std::string>& argv);
+/// `take_stderr` gets what the program writes to stderr as it comes; stderr_text stays empty then.
+[[nodiscard]] Result<ProgramOutput> run_program(const std::vector<std::string>& argv,
+                                                const std::function<void(std::string_view)>& take_stderr = {});
 
 /// run_program, with a non-zero exit turned into an Error that quotes the
 /// last line the program wrote to stderr.

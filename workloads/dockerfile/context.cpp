@@ -230,7 +230,9 @@ Result<std::vector<ContextFile>> BuildContext::files(const std::vector<std::stri
                                                      const std::string& workdir) const {
   const std::string absolute = target.starts_with('/') ? target : workdir + "/" + target;
   SBENCH_TRY_SET(std::string base, contained_path(absolute.empty() ? "/" : absolute));
-  base = base == "." ? "" : base;
+  if (base == ".") {
+    base.clear();
+  }
   const bool into_folder = target.ends_with('/') || target == "." || target.ends_with("/.") || sources.size() > 1;
   const auto below = [](const std::string& folder, const std::string& name) {
     return folder.empty() ? name : folder + "/" + name;
