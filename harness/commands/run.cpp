@@ -19,6 +19,7 @@
 #include "harness/guest/guest_run.h"
 #include "harness/reports.h"
 #include "harness/runner.h"
+#include "workloads/dockerfile/run_step.h"
 
 namespace sbench {
 namespace {
@@ -30,6 +31,7 @@ struct RunFlags {
   RunRequest request;
   std::string seed_text;
   std::string budget_text;
+  std::string run_limit_text = "10m";
   std::string output;
   std::string resume;
   bool dry_run = false;
@@ -196,6 +198,10 @@ void complete_request(RunFlags& flags) {
   if (!flags.budget_text.empty()) {
     request.budget_s = parse_duration_s(flags.budget_text, "--budget");
   }
+  request.run_limit_s = parse_duration_s(flags.run_limit_text, "--run-limit");
+  if (request.run_limit_s == 0) {
+    throw UsageError("--run-limit {} leaves no time to run in", flags.run_limit_text);
+  }
   if (flags.seed_text.empty()) {
     request.seed = static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) % 1'000'000'000;
   } else {
@@ -317,6 +323,12 @@ int run_command(RunFlags& flags, CommandContext& context) {
     console.err << "sbench: run needs root to format a device and mount file systems; run it with sudo, or with --in uml\n";
     return kExitNothingRan;
   }
+  if (flags.request.run_steps == "exec") {
+    if (const std::string reason = reason_no_exec(); !reason.empty()) {
+      console.err << fmt::format("sbench: --run-steps=exec cannot run here: {}\n", reason);
+      return kExitNothingRan;
+    }
+  }
   if (const int code = refuse_empty_plan(plan, flags.request, console); code != kExitOk) {
     return code;
   }
@@ -344,6 +356,11 @@ void add_run_command(CLI::App& program, CommandContext& context) {
                       "image all workloads stand on: OCI layout or archive, docker save, host:PATH, tar:FILE");
   command->add_option("--dockerfile", request.dockerfiles,
                       "what cache_reuse.dockerfiles builds, repeatable; default: a pair of applications");
+  command->add_option("--run-steps", request.run_steps, "their RUN steps: a generated change set, or the command itself")
+      ->check(CLI::IsMember({"replay", "exec"}))
+      ->capture_default_str();
+  command->add_option("--run-limit", flags->run_limit_text, "the longest an executed RUN step may take")
+      ->capture_default_str();
   command->add_option("--platform", request.platform, "os/architecture of a multi-platform --image");
   command->add_option("--storage-opt", request.storage_opts, "driver.option=value, repeatable");
   command->add_option("--blocks", request.blocks, "repetitions; default: the profile's")->check(CLI::Range(1, 1000));

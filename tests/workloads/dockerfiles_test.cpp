@@ -1,5 +1,7 @@
 // The two-application build on every driver: what is shared is found, what changed is made, and no more.
 #include "tests/workloads/fake_case.h"
+#include "tests/support/busybox.h"
+#include "workloads/content/base_image.h"
 #include "workloads/dockerfile/applications.h"
 
 namespace sbench::testing {
@@ -59,6 +61,65 @@ TEST_P(Dockerfiles, the_second_application_makes_its_code_only_and_changes_inval
   EXPECT_EQ(layers(store, "pair"), Counts(4, 1));
   EXPECT_EQ(layers(store, "touch_first"), Counts(2, 3));
   EXPECT_EQ(layers(store, "touch_last"), Counts(4, 1));
+}
+
+/// Builds `text` with its RUN steps run for real, on a tree of busybox; returns what `scenario` said.
+class ExecutedRun : public Dockerfiles {
+ protected:
+  void SetUp() override {
+    Dockerfiles::SetUp();
+    for (const auto& reason : {reason_no_busybox(), reason_no_exec()}) {
+      if (!IsSkipped() && !reason.empty()) {
+        GTEST_SKIP() << reason;
+      }
+    }
+  }
+  void TearDown() override {
+    set_run_steps({});
+    set_applications({});
+  }
+
+  Status build(const std::string& text, const std::string& scenario) {
+    const TemporaryFolder context;
+    const TemporaryFolder tree;
+    make_busybox_tree(tree.path());
+    SBENCH_TRY_SET(const auto image, load_base_image("host:" + tree.path().string(), ""));
+    for (const auto& [name, content] : {std::pair("Dockerfile", text), std::pair("code", std::string("code\n"))}) {
+      SBENCH_TRY_SET(const Fd fd, open_file(context.path() / name, O_WRONLY | O_CREAT));
+      SBENCH_TRY(write_all(fd.get(), content, name));
+    }
+    set_applications(read_applications({context.path() / "Dockerfile"}));
+    set_run_steps({true, 60});
+    FakeStore store(GetParam());
+    Params params;
+    params.set("scenario", scenario);
+    params.set("image", "tiny");
+    FakeCase c(store, params);
+    c.given_image = image.get();
+    SBENCH_TRY(dockerfiles().run(c));
+    EXPECT_EQ(c.metrics["layers_made"], 2);
+    EXPECT_EQ(c.metrics["layers_hit"], 4);
+    return {};
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Drivers, ExecutedRun, ::testing::ValuesIn(storing_drivers()), [](const auto& each) {
+  std::string name = each.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+// Each RUN proves what the one before left in its layer: content, deletion, owners, modes.
+TEST_P(ExecutedRun, commands_see_what_earlier_layers_hold_and_fail_with_their_line) {
+  const std::string start = "FROM busybox\nENV WHO=world\nARG N=3\nWORKDIR /srv/app\n"
+                            "RUN echo hello $WHO $N > greeting && rm /etc/group && chown 1234:77 /srv/app\n"
+                            "RUN [\"/bin/sh\", \"-c\", \"test ! -e /etc/group && test \\\"$(cat greeting)\\\" = 'hello world 3'\"]\n"
+                            "USER app\nRUN echo mine > own && test $(stat -c %u own) = 1234\n";
+  const Status ran = build(start + "COPY code /code\nRUN test $(cat /code) = code && test $(cat own) = mine\n", "touch_last");
+  EXPECT_TRUE(ran.ok()) << ran.error().what;
+  const Status failed = build(start + "COPY code /code\nRUN echo it is broken; exit 3\n", "touch_last");
+  ASSERT_FALSE(failed.ok());
+  EXPECT_TRUE(failed.error().what.ends_with("Dockerfile:10: RUN failed: exit code 3: it is broken")) << failed.error().what;
 }
 
 TEST(DockerfileStages, a_stage_is_built_and_copied_from) {

@@ -11,6 +11,11 @@ std::vector<DockerApplication>& chosen() {
   return all;
 }
 
+RunSteps& chosen_steps() {
+  static RunSteps steps;
+  return steps;
+}
+
 }  // namespace
 
 std::vector<DockerApplication> read_applications(const std::vector<std::filesystem::path>& files) {
@@ -38,5 +43,9 @@ const std::vector<DockerApplication>& applications() {
   }
   return chosen();
 }
+
+void set_run_steps(const RunSteps& steps) { chosen_steps() = steps; }
+
+const RunSteps& run_steps() { return chosen_steps(); }
 
 }  // namespace sbench

@@ -9,6 +9,7 @@
 
 #include "workloads/dockerfile/context.h"
 #include "workloads/dockerfile/dockerfile.h"
+#include "workloads/dockerfile/run_step.h"
 
 namespace sbench {
 
@@ -24,5 +25,9 @@ struct DockerApplication {
 /// What will be built; the pair of examples/two-apps in the source tree until this is called.
 void set_applications(std::vector<DockerApplication> applications);
 [[nodiscard]] const std::vector<DockerApplication>& applications();
+
+/// How their RUN steps are taken; by replay until this is called.
+void set_run_steps(const RunSteps& steps);
+[[nodiscard]] const RunSteps& run_steps();
 
 }  // namespace sbench

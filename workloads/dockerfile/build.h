@@ -3,7 +3,8 @@
 // Cache keys are Docker's: the parent's key, the instruction's text, and for COPY and ADD the
 // checksum of what they take in (of a stage: the stage's key). RUN replays a generated change
 // set whose size follows what the command looks like (a package manager, a language's installer,
-// anything else); the same instruction on the same parent always makes the same changes.
+// anything else); the same instruction on the same parent always makes the same changes. With
+// run_steps().exec the command itself is run (run_step.h).
 #pragma once
 
 #include <map>
@@ -41,8 +42,9 @@ class DockerBuilder {
     ParentId top;
     std::string key;
     std::string workdir = "/";
+    std::string user;  ///< as USER gave it
+    std::map<std::string, std::string> environment;
   };
-  struct Step;
   [[nodiscard]] Result<StageResult> start_stage(const BuildStage& stage, const std::vector<StageResult>& earlier);
   [[nodiscard]] Status take_step(const DockerApplication& application, const Instruction& instruction,
                                  const std::vector<StageResult>& earlier, StageResult& stage, DockerBuild& build,
@@ -50,8 +52,12 @@ class DockerBuilder {
   [[nodiscard]] Result<std::uint64_t> write_step(const DockerApplication& application, const Instruction& instruction,
                                                  const std::vector<StageResult>& earlier, const StageResult& stage,
                                                  const std::filesystem::path& root);
+  /// RUN for real; an error names the Dockerfile and the line.
+  [[nodiscard]] static Status run_command(const DockerApplication& application, const Instruction& instruction,
+                                          const StageResult& stage, const std::filesystem::path& root);
   [[nodiscard]] LayerSpec change_set(const Instruction& instruction, const std::string& key) const;
-  [[nodiscard]] Status make_layer(const LayerId& id, const std::string& prefix, const ParentId& parent, bool timed,
+  /// Returns the bytes of the layer's tar.
+  [[nodiscard]] Result<std::uint64_t> make_layer(const LayerId& id, const std::string& prefix, const ParentId& parent, bool timed,
                                   const std::function<Status(const std::filesystem::path&)>& write);
 
   Case& case_;

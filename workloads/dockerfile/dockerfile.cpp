@@ -171,6 +171,7 @@ class Parser {
     }
     made.text = fmt::format("{} {}", to_string(made.kind), rest);
     if (made.kind == InstructionKind::run && !arguments_.empty()) {
+      made.arguments = arguments_;
       std::string values;
       for (const auto& [name, value] : arguments_) {
         values += fmt::format(" {}={}", name, value);

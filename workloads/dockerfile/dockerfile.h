@@ -26,6 +26,7 @@ struct Instruction {
   std::vector<std::string> words;
   bool exec_form = false;
   std::map<std::string, std::string> flags;  ///< COPY, ADD: "from", "chown", "chmod"
+  std::map<std::string, std::string> arguments;  ///< RUN: the stage's ARG values, which it sees as variables
 };
 
 struct BuildStage {
