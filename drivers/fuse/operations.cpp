@@ -239,6 +239,10 @@ void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
   }
   wire::CreateOut out;
   out.entry = take_entry(state, parent, name, created->entry);
+  if (out.entry.attr_valid == 0 && out.entry.attr_valid_nsec == 0) {
+    // For a tick, the resolution of file times: the kernel checks the open it is about to finish without asking again.
+    out.entry.attr_valid_nsec = 1;
+  }
   out.open = to_wire(*admitted);
   if (!reply_body(request, out)) {
     state.open_files->close(admitted->record);

@@ -145,6 +145,16 @@ bool is_short(std::span<const std::byte> request) {
   }
 }
 
+/// Requests nobody waits for: what follows them at once may well come from the same client.
+bool is_waited_for(std::span<const std::byte> request) {
+  switch (reinterpret_cast<const fuse_in_header*>(request.data())->opcode) {
+    case FUSE_FORGET: case FUSE_BATCH_FORGET: case FUSE_RELEASE: case FUSE_RELEASEDIR: case FUSE_INTERRUPT:
+      return false;
+    default:
+      return true;
+  }
+}
+
 /// A request, or nothing and errno.
 std::span<std::byte> read_into(const RequestBuffer& buffer, int channel) {
   const ssize_t bytes = ::read(channel, buffer.begin, RequestBuffer::kBytes);
@@ -167,11 +177,12 @@ void Session::State::process(std::span<std::byte> request, int channel) {
 void Session::State::serve_channel(const Channel& channel, Turns& turns, std::atomic<std::uint64_t>* progress) {
   const RequestBuffer buffer;
   turns.take();
+  bool waited_for = true;  // the last request
   while (fuse_session_exited(library) == 0) {
     int from = channel.at_once.get();
     auto request = read_into(buffer, from);
-    const bool queued = !request.empty();
-    if (!queued && errno == EAGAIN) {
+    const bool queued = !request.empty() && waited_for;
+    if (request.empty() && errno == EAGAIN) {
       from = channel.waiting.get();
       request = read_into(buffer, from);
     }
@@ -181,6 +192,7 @@ void Session::State::serve_channel(const Channel& channel, Turns& turns, std::at
       }
       break;  // ENODEV: unmounted or aborted
     }
+    waited_for = is_waited_for(request);
     if (!queued && is_short(request)) {
       const auto ticket = turns.begin_short();
       process(request, from);
