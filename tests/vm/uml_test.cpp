@@ -211,7 +211,7 @@ TEST(Uml, a_killed_run_leaves_no_process_and_no_folder) {
 
 TEST(Uml, an_interrupted_run_stops_after_its_case_and_is_finished_by_resume) {
   SKIP_WITHOUT_UML();
-  OrdinaryRun run({"--driver", "null", "--filter", "harness", "--profile", "smoke", "--blocks", "200", "--seed", "7"});
+  OrdinaryRun run({"--driver", "null", "--filter", "harness", "--profile", "smoke", "--blocks", "8", "--seed", "7"});
   ASSERT_TRUE(run.wait_for("[3/", 200)) << run.log();
   ::kill(run.pid(), SIGINT);
   EXPECT_EQ(run.wait(), 128 + SIGINT) << run.log();
