@@ -141,6 +141,8 @@ TEST(Dockerfile, whatever_is_not_understood_is_an_error_with_its_line) {
   expect_refusal("FROM $NOTHING\n", "1", "empty");
   expect_refusal("FROM a AS x\nFROM b AS X\n", "2", "called x already");
   expect_refusal("FROM a\nRUN\n", "2", "no argument");
+  expect_refusal("FROM a\nCOPY --chmod=u+x x y\n", "2", "no octal mode");
+  expect_refusal("FROM a\nCOPY --chmod=17777 x y\n", "2", "no octal mode");
   expect_refusal("FROM a\nRUN --mount=type=cache,target=/x make\n", "2", "--mount");
   expect_refusal("FROM a\nRUN <<EOF\nmake\nEOF\n", "2", "here-documents");
   expect_refusal("FROM a\nCOPY one\n", "2", "at least one source");

@@ -15,6 +15,7 @@
 #include "drivers/layer/copy_tree.h"
 #include "workloads/content/base_image.h"
 #include "workloads/content/layer_store.h"
+#include "workloads/dockerfile/image_users.h"
 
 namespace sbench {
 namespace {
@@ -36,8 +37,39 @@ std::string lower_keyword(InstructionKind kind) {
   return word;
 }
 
+constexpr std::uint32_t kReplayedUser = 1000;  ///< stands for a name that only a RUN which was not run could make
+
+/// What --chown and --chmod say; root and the source's mode without them.
+struct CopiedAs {
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::optional<std::uint32_t> mode;
+};
+
+Result<CopiedAs> copied_as(const DockerApplication& application, const Instruction& instruction, ContainedRoot& root) {
+  CopiedAs as;
+  if (const auto chmod = instruction.flags.find("chmod"); chmod != instruction.flags.end()) {
+    as.mode = static_cast<std::uint32_t>(std::stoul(chmod->second, nullptr, 8));
+  }
+  if (const auto chown = instruction.flags.find("chown"); chown != instruction.flags.end()) {
+    const auto user = find_image_user(root, chown->second, MissingGroup::same_number);
+    if (!user.ok() && (user.error().code != ENOENT || run_steps().exec)) {
+      return plain_error(user.error().code, "{}:{}: --chown: {}", application.name, instruction.line, user.error().what);
+    }
+    as.uid = user.ok() ? user->uid : kReplayedUser;
+    as.gid = user.ok() ? user->gid : kReplayedUser;
+  }
+  return as;
+}
+
+Status give(int folder, const std::string& name, const CopiedAs& as, const std::string& path) {
+  const bool given = (as.uid == 0 && as.gid == 0) ||
+                     ::fchownat(folder, name.c_str(), as.uid, as.gid, AT_SYMLINK_NOFOLLOW) == 0;
+  return given ? Status() : Status(errno_error("cannot change the owner of {} in the container", path));
+}
+
 /// The folder at `path` below the container's root, made with all above it; links stay inside.
-Result<Fd> folder_inside(ContainedRoot& root, const std::string& path) {
+Result<Fd> folder_inside(ContainedRoot& root, const std::string& path, const CopiedAs& as = {}) {
   for (auto slash = path.find('/');; slash = path.find('/', slash + 1)) {
     const std::string part = path.substr(0, slash);
     auto there = root.open_directory(part.empty() ? "." : part);
@@ -48,6 +80,7 @@ Result<Fd> folder_inside(ContainedRoot& root, const std::string& path) {
       if (::mkdirat(parent.get(), name.c_str(), 0755) != 0) {
         return errno_error("cannot make {} in the container", part);
       }
+      SBENCH_TRY(give(parent.get(), name, as, part));
     } else if (!there.ok()) {
       return there.error();
     }
@@ -57,16 +90,16 @@ Result<Fd> folder_inside(ContainedRoot& root, const std::string& path) {
   }
 }
 
-Status copy_file(const BuildContext& context, const ContextFile& file, ContainedRoot& root) {
+Status copy_file(const BuildContext& context, const ContextFile& file, ContainedRoot& root, const CopiedAs& as) {
   const auto slash = file.target.rfind('/');
   const std::string name = file.target.substr(slash == std::string::npos ? 0 : slash + 1);
-  SBENCH_TRY_SET(const Fd folder, folder_inside(root, slash == std::string::npos ? "" : file.target.substr(0, slash)));
+  SBENCH_TRY_SET(const Fd folder, folder_inside(root, slash == std::string::npos ? "" : file.target.substr(0, slash), as));
   if (::unlinkat(folder.get(), name.c_str(), 0) != 0 && errno != ENOENT) {
     return errno_error("cannot replace {} in the container", file.target);
   }
   if (S_ISLNK(file.mode)) {
     return ::symlinkat(file.link_target.c_str(), folder.get(), name.c_str()) == 0
-               ? Status()
+               ? give(folder.get(), name, as, file.target)
                : Status(errno_error("cannot make {} in the container", file.target));
   }
   SBENCH_TRY_SET(const Fd from, open_file(context.folder() / file.source, O_RDONLY | O_NOFOLLOW));
@@ -77,8 +110,10 @@ Status copy_file(const BuildContext& context, const ContextFile& file, Contained
   FdSource source(from.get(), file.source);
   FdSink sink(to.get(), file.target);
   SBENCH_TRY_SET([[maybe_unused]] const auto bytes, copy_stream(source, sink, UINT64_MAX, file.source));
-  return ::fchmod(to.get(), file.mode & 07777) == 0 ? Status()
-                                                    : Status(errno_error("cannot change the mode of {}", file.target));
+  SBENCH_TRY(give(folder.get(), name, as, file.target));  // before the mode: it takes set-user-id bits away
+  return ::fchmod(to.get(), as.mode.value_or(file.mode & 07777)) == 0
+             ? Status()
+             : Status(errno_error("cannot change the mode of {}", file.target));
 }
 
 bool mentions(const std::string& text, std::initializer_list<const char*> words) {
@@ -248,6 +283,7 @@ Result<std::uint64_t> DockerBuilder::write_step(const DockerApplication& applica
     SBENCH_TRY_SET([[maybe_unused]] const Fd folder, folder_inside(contained, path == "." ? "" : path));
     return std::uint64_t{0};
   }
+  SBENCH_TRY_SET(const CopiedAs as, copied_as(application, instruction, contained));
   if (const auto from = instruction.flags.find("from"); from != instruction.flags.end()) {
     const StageResult& source = earlier[std::stoul(from->second)];
     SBENCH_TRY_SET(Mount mount, case_.driver().mount(*source.top));
@@ -256,7 +292,7 @@ Result<std::uint64_t> DockerBuilder::write_step(const DockerApplication& applica
     SBENCH_TRY_SET(const auto files, tree.files(sources, instruction.words.back(), stage.workdir));
     std::uint64_t bytes = 0;
     for (const auto& file : files) {
-      SBENCH_TRY(copy_file(tree, file, contained));
+      SBENCH_TRY(copy_file(tree, file, contained, as));
       bytes += file.size_bytes;
     }
     SBENCH_TRY(mount.release());
@@ -266,7 +302,7 @@ Result<std::uint64_t> DockerBuilder::write_step(const DockerApplication& applica
                  application.context.files(sources_of(instruction), instruction.words.back(), stage.workdir));
   std::uint64_t bytes = 0;
   for (const auto& file : files) {
-    SBENCH_TRY(copy_file(application.context, file, contained));
+    SBENCH_TRY(copy_file(application.context, file, contained, as));
     bytes += file.size_bytes;
   }
   return bytes;
@@ -274,7 +310,12 @@ Result<std::uint64_t> DockerBuilder::write_step(const DockerApplication& applica
 
 Status DockerBuilder::verify(const DockerApplication& application, const DockerBuild& build) {
   SBENCH_TRY_SET(Mount mount, case_.driver().mount(build.top));
-  std::map<std::string, fs::path> expected;  // the last COPY of a target wins
+  struct Expected {
+    fs::path source;
+    CopiedAs as;
+    std::uint32_t mode = 0;
+  };
+  std::map<std::string, Expected> expected;  // the last COPY of a target wins
   std::string workdir = "/";
   for (const auto& instruction : application.file.stages.back().instructions) {
     if (instruction.kind == InstructionKind::workdir) {
@@ -287,17 +328,24 @@ Status DockerBuilder::verify(const DockerApplication& application, const DockerB
     if (copies && !instruction.flags.contains("from")) {
       SBENCH_TRY_SET(const auto files,
                      application.context.files(sources_of(instruction), instruction.words.back(), workdir));
+      SBENCH_TRY_SET(ContainedRoot contained, ContainedRoot::open(mount.path()));  // closed before the tree is released
+      SBENCH_TRY_SET(const CopiedAs as, copied_as(application, instruction, contained));
       for (const auto& file : files) {
         if (S_ISREG(file.mode)) {
-          expected[file.target] = application.context.folder() / file.source;
+          expected[file.target] = {application.context.folder() / file.source, as, as.mode.value_or(file.mode & 07777)};
         }
       }
     }
   }
-  for (const auto& [target, source] : expected) {
-    SBENCH_TRY_SET(const std::string wanted, read_text(source));
+  for (const auto& [target, file] : expected) {
+    SBENCH_TRY_SET(const std::string wanted, read_text(file.source));
     SBENCH_TRY_SET(const std::string found, read_text(mount.path() / target));
     SBENCH_TRY(sbench::verify(wanted == found, target + " is what COPY took in"));
+    struct stat status {};
+    const bool there = ::stat((mount.path() / target).c_str(), &status) == 0;
+    SBENCH_TRY(sbench::verify(there && status.st_uid == file.as.uid && status.st_gid == file.as.gid &&
+                                  (status.st_mode & 07777) == file.mode,
+                              target + " has the owner and the mode that COPY gave it"));
   }
   return mount.release();
 }

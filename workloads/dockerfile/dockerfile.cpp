@@ -192,6 +192,11 @@ class Parser {
         fail(fmt::format("{} --{} is not understood", to_string(made.kind), name));
       }
       made.flags[name] = expanded(flag.substr(equals + 1));
+      if (const std::string& value = made.flags[name];
+          name == "chmod" && (value.empty() || value.size() > 5 || value.find_first_not_of("01234567") != std::string::npos ||
+                              std::stoul(value, nullptr, 8) > 07777)) {
+        fail(fmt::format("--chmod={} is no octal mode", value));
+      }
       rest.erase(0, std::min(rest.find_first_not_of(" \t", end), rest.size()));
     }
     auto words = exec_form(rest);
