@@ -31,6 +31,7 @@ class LayerStore {
   ~LayerStore();
 
   [[nodiscard]] Driver& driver() { return store_->driver(); }
+  [[nodiscard]] const Store& store() const { return *store_; }
   /// Mounts `id` and leaves it so; returns the path.
   [[nodiscard]] Result<std::filesystem::path> keep_mounted(const LayerId& id);
   /// Undoes keep_mounted; the last one takes the whole store down. ENOENT when it is not kept.

@@ -364,6 +364,8 @@ TEST_P(LayerTest, a_layer_is_built_mounted_diffed_and_applied_by_hand) {
   EXPECT_THAT(layer({"changes", "copy"}).out, HasSubstr("A hello"));
   EXPECT_THAT(layer({"usage", "copy"}).out, HasSubstr("bytes"));
   EXPECT_THAT(layer({"list"}).out, HasSubstr("app on base1"));
+  EXPECT_THAT(layer({"explain", "app", "/hello"}).out, HasSubstr("answer: base1; "));
+  EXPECT_THAT(layer({"explain", "app", "/missing"}).out, HasSubstr("answer: it does not exist; no layer has it"));
   EXPECT_EQ(layer({"remove", "base1"}).exit_code, kExitError) << "it has a child";
   expect_ok({"remove", "app"});
   expect_ok({"remove", "base1"});

@@ -27,14 +27,14 @@ using Wrap = std::function<std::unique_ptr<Driver>(std::unique_ptr<Driver>)>;
 /// A freshly formatted store of `driver` on an image of 2 GiB.
 class FakeStore {
  public:
-  explicit FakeStore(const std::string& driver, Wrap wrap = {}) : spec_(find_driver(driver)), wrap_(std::move(wrap)) {
+  explicit FakeStore(const std::string& driver, Wrap wrap = {}, const Options& given = {}) : spec_(find_driver(driver)), wrap_(std::move(wrap)) {
     enter_private_namespace();
     static const bool covered = ::mount("sbench-test", "/mnt", "tmpfs", 0, "mode=0755") == 0;
     EXPECT_TRUE(covered) << "cannot mount a tmpfs on /mnt";
     static unsigned serial = 0;
     root_ = fmt::format("/mnt/store-{}", ++serial);
     std::filesystem::create_directory(root_);
-    options_ = complete_options(spec_, {});
+    options_ = complete_options(spec_, given);
     auto device = Device::make_image("/var/tmp", 2 * kGiB);
     EXPECT_TRUE(device.ok()) << device.error().what;
     device_ = std::move(device).value();
@@ -53,6 +53,7 @@ class FakeStore {
   void close() { driver_.reset(); }
   Driver& driver() { return *driver_; }
   Device& device() { return *device_; }
+  [[nodiscard]] const std::filesystem::path& root() const { return root_; }
 
  private:
   const DriverSpec& spec_;
