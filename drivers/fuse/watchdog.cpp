@@ -23,7 +23,7 @@ struct Watch::Watched {
 
 namespace {
 
-/// Its thread runs while anything is watched.
+/// Its thread begins with the first connection that is watched, and sleeps while there is none.
 class Watchdog {
  public:
   static Watchdog& only() {
@@ -38,6 +38,14 @@ class Watchdog {
       running_ = true;
       std::thread([this] { work(); }).detach();
     }
+    changed_.notify_all();
+  }
+
+  /// Holds the thread asleep, or where it has not begun.
+  std::unique_lock<std::mutex> pause() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !running_ || sleeps_; });
+    return lock;
   }
 
   void remove(const std::shared_ptr<Watch::Watched>& watched) {
@@ -50,13 +58,19 @@ class Watchdog {
   void work() {
     constexpr std::chrono::milliseconds kPeriod{500};
     std::unique_lock lock(mutex_);
-    while (!watched_.empty()) {
+    for (;;) {
       for (const auto& each : watched_) {
         look_at(*each);
       }
-      changed_.wait_for(lock, kPeriod);
+      sleeps_ = true;
+      changed_.notify_all();
+      if (watched_.empty()) {
+        changed_.wait(lock, [this] { return !watched_.empty(); });
+      } else {
+        changed_.wait_for(lock, kPeriod);
+      }
+      sleeps_ = false;
     }
-    running_ = false;
   }
 
   static void look_at(Watch::Watched& each) {
@@ -74,6 +88,7 @@ class Watchdog {
   std::condition_variable changed_;
   std::vector<std::shared_ptr<Watch::Watched>> watched_;
   bool running_ = false;
+  bool sleeps_ = false;  ///< its thread waits, and holds no lock
 };
 
 }  // namespace
@@ -86,6 +101,8 @@ Watch::Watch(ConnectionNumber connection, std::string name, int limit_ms, std::f
   watched_->progress = std::move(progress);
   Watchdog::only().add(watched_);
 }
+
+std::unique_lock<std::mutex> pause_watchdog() { return Watchdog::only().pause(); }
 
 Watch::~Watch() { Watchdog::only().remove(watched_); }
 

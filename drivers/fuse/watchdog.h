@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "drivers/fuse/connection.h"
@@ -31,5 +32,9 @@ class Watch {
  private:
   std::shared_ptr<Watched> watched_;
 };
+
+/// While the lock is held the watchdog's thread sleeps, holding no lock of any library's: for a fork that goes on
+/// without exec. (The C library frees its own allocator's locks in the child; a sanitizer's does not.)
+[[nodiscard]] std::unique_lock<std::mutex> pause_watchdog();
 
 }  // namespace sbench::fuse

@@ -174,7 +174,8 @@ TEST_F(ServerProcess, what_servers_use_is_counted_and_never_shrinks) {
         const HelperCpu now = helper_cpu();
         EXPECT_GE(now.user_s + now.sys_s, last);
         last = now.user_s + now.sys_s;
-        EXPECT_GT(helper_memory().rss_bytes, 100'000u);
+        // A server just forked may share all its pages with this process.
+        EXPECT_TRUE(i == 0 || helper_memory().rss_bytes > 100'000u) << helper_memory().rss_bytes;
       }
     }
     if (round == 1) {
