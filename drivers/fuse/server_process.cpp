@@ -330,7 +330,6 @@ Result<std::unique_ptr<ServerProcess>> ServerProcess::start(const std::filesyste
     return errno_error("cannot make a descriptor of this process");
   }
   const auto shared = share_memory();
-  auto paused = pause_watchdog();
   const pid_t child = ::fork();
   if (child < 0) {
     return errno_error("cannot start the {} server", name);
@@ -338,7 +337,6 @@ Result<std::unique_ptr<ServerProcess>> ServerProcess::start(const std::filesyste
   if (child == 0) {
     run_server(absolute, options, make, {ready[1].get(), control[1].get(), self.get()}, *shared);
   }
-  paused.unlock();
   ready[1].reset();
   control[1].reset();
   SBENCH_TRY_SET(Helper helper, Helper::of_child(child, name + " server"));

@@ -1,5 +1,7 @@
 #include "drivers/fuse/watchdog.h"
 
+#include <pthread.h>
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -27,8 +29,16 @@ namespace {
 class Watchdog {
  public:
   static Watchdog& only() {
-    static auto& watchdog = *new Watchdog();
-    return watchdog;
+    static const bool once = [] {
+      instance_ = new Watchdog();
+      // A child that goes on without exec has no thread of this one's, and must not inherit a lock that it held:
+      // neither its own nor one of the memory allocator (the C library frees its own in the child, a sanitizer does not).
+      ::pthread_atfork([] { instance_->pause(); }, [] { instance_->mutex_.unlock(); },
+                       [] { instance_ = new Watchdog(instance_); });
+      return true;
+    }();
+    static_cast<void>(once);
+    return *instance_;
   }
 
   void add(std::shared_ptr<Watch::Watched> watched) {
@@ -41,11 +51,11 @@ class Watchdog {
     changed_.notify_all();
   }
 
-  /// Holds the thread asleep, or where it has not begun.
-  std::unique_lock<std::mutex> pause() {
+  /// Leaves the mutex locked, the thread asleep or not begun.
+  void pause() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return !running_ || sleeps_; });
-    return lock;
+    lock.release();
   }
 
   void remove(const std::shared_ptr<Watch::Watched>& watched) {
@@ -84,6 +94,10 @@ class Watchdog {
     }
   }
 
+  explicit Watchdog(Watchdog* of_parent = nullptr) : of_parent_(of_parent) {}
+
+  static inline Watchdog* instance_ = nullptr;
+  [[maybe_unused]] Watchdog* of_parent_;  ///< never used again, nor destroyed: its lock is held
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::shared_ptr<Watch::Watched>> watched_;
@@ -101,8 +115,6 @@ Watch::Watch(ConnectionNumber connection, std::string name, int limit_ms, std::f
   watched_->progress = std::move(progress);
   Watchdog::only().add(watched_);
 }
-
-std::unique_lock<std::mutex> pause_watchdog() { return Watchdog::only().pause(); }
 
 Watch::~Watch() { Watchdog::only().remove(watched_); }
 

@@ -2,13 +2,13 @@
 //
 // A client of a hung server cannot be killed; only an abort of the connection
 // frees it. One thread looks at every watched connection once a second: when
-// requests wait and `progress` has not moved for the limit, it aborts.
+// requests wait and `progress` has not moved for the limit, it aborts. It sleeps
+// while this process forks; a forked child begins with nothing watched.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "drivers/fuse/connection.h"
@@ -32,9 +32,5 @@ class Watch {
  private:
   std::shared_ptr<Watched> watched_;
 };
-
-/// While the lock is held the watchdog's thread sleeps, holding no lock of any library's: for a fork that goes on
-/// without exec. (The C library frees its own allocator's locks in the child; a sanitizer's does not.)
-[[nodiscard]] std::unique_lock<std::mutex> pause_watchdog();
 
 }  // namespace sbench::fuse
