@@ -173,13 +173,7 @@ class AufsDriver final : public BackedDriver {
     return remove_tree(below_of(id));
   }
 
-  /// EBUSY while another process, or a detached Mount, shows the layer.
-  Status check_not_shown(const LayerId& id) const {
-    if (is_mount_point(mount_of(id))) {
-      return plain_error(EBUSY, "layer {} is mounted on {}", id, mount_of(id).string());
-    }
-    return {};
-  }
+  Status check_not_shown(const LayerId& id) const { return check_not_shown_on(mount_of(id), id); }
 
   Result<Shown> show_layer(const LayerId& id) override {
     SBENCH_TRY_SET(const auto row, table().find(id));
@@ -267,11 +261,7 @@ DriverSpec aufs_driver() {
        {"auto", "kernel", "userspace"}},
       backing_option(),
   };
-  Options defaults;
-  for (const auto& option : spec.options) {
-    defaults[option.name] = option.default_value;
-  }
-  spec.capabilities = capabilities_of(defaults);
+  spec.capabilities = capabilities_of(complete_options(spec, {}));
   spec.probe = probe;
   spec.format = [](Device& device, const Options& options) { return Backing::format(device, parse_backing(options)); };
   spec.open = AufsDriver::open;

@@ -41,6 +41,13 @@ bool is_mount_point(const std::filesystem::path& path) {
          (info.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
+Status check_not_shown_on(const std::filesystem::path& path, const std::string& id) {
+  if (is_mount_point(path)) {
+    return plain_error(EBUSY, "layer {} is mounted on {}", id, path.string());
+  }
+  return {};
+}
+
 std::optional<MountedFileSystem> find_mount(const std::filesystem::path& path) {
   const auto text = read_text("/proc/self/mountinfo");
   if (!text.ok()) {

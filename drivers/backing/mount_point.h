@@ -12,6 +12,9 @@ namespace sbench {
 /// Whether `path` is the root of a mount. One system call, however many mounts there are.
 [[nodiscard]] bool is_mount_point(const std::filesystem::path& path);
 
+/// EBUSY while another process, or a detached Mount, shows layer `id` on `path`.
+[[nodiscard]] Status check_not_shown_on(const std::filesystem::path& path, const std::string& id);
+
 /// The topmost mount on a path, as /proc/self/mountinfo shows it.
 struct MountedFileSystem {
   std::string type;

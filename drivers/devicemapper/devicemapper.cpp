@@ -341,9 +341,7 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
     if (found == ids_.end()) {
       return {};
     }
-    if (is_mount_point(mount_of(id))) {
-      return plain_error(EBUSY, "layer {} is mounted on {}", id, mount_of(id).string());
-    }
+    SBENCH_TRY(check_not_shown_on(mount_of(id), id));
     SBENCH_TRY(forget_device(*pool, found->second));
     if (::unlink(link_of(id).c_str()) != 0 && errno != ENOENT) {
       return errno_error("cannot remove {}", link_of(id).string());

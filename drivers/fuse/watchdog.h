@@ -1,7 +1,7 @@
 // watchdog.h: ends FUSE connections whose server no longer answers.
 //
 // A client of a hung server cannot be killed; only an abort of the connection
-// frees it. One thread looks at every watched connection once a second: when
+// frees it. One thread looks at every watched connection twice a second: when
 // requests wait and `progress` has not moved for the limit, it aborts. It sleeps
 // while this process forks; a forked child begins with nothing watched.
 #pragma once

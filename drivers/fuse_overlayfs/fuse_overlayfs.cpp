@@ -106,12 +106,7 @@ class FuseOverlayfsDriver final : public BackedDriver {
     return remove_tree(layer_of(id));
   }
 
-  Status check_not_shown(const LayerId& id) const {
-    if (is_mount_point(merged_of(id))) {
-      return plain_error(EBUSY, "layer {} is mounted on {}", id, merged_of(id).string());
-    }
-    return {};
-  }
+  Status check_not_shown(const LayerId& id) const { return check_not_shown_on(merged_of(id), id); }
 
   Result<Shown> show_layer(const LayerId& id) override {
     SBENCH_TRY_SET(const auto row, table().find(id));
@@ -187,7 +182,7 @@ DriverSpec fuse_overlayfs_driver() {
   spec.name = kProgram;
   spec.summary = "the fuse-overlayfs program: overlayfs' layers, merged in user space";
   spec.options = {backing_option()};
-  spec.capabilities = capabilities_of({{"backing", "ext4"}});
+  spec.capabilities = capabilities_of(complete_options(spec, {}));
   spec.probe = probe;
   spec.format = [](Device& device, const Options& options) { return Backing::format(device, parse_backing(options)); };
   spec.open = FuseOverlayfsDriver::open;

@@ -166,13 +166,7 @@ class OverlayDriver final : public BackedDriver {
     return remove_tree(layer_of(id));
   }
 
-  /// EBUSY while another process, or a detached Mount, shows the layer.
-  Status check_not_shown(const LayerId& id) const {
-    if (is_mount_point(layer_of(id) / "merged")) {
-      return plain_error(EBUSY, "layer {} is mounted on {}", id, (layer_of(id) / "merged").string());
-    }
-    return {};
-  }
+  Status check_not_shown(const LayerId& id) const { return check_not_shown_on(layer_of(id) / "merged", id); }
 
   Result<Shown> show_layer(const LayerId& id) override {
     SBENCH_TRY_SET(const auto row, table().find(id));

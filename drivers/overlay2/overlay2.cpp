@@ -265,13 +265,7 @@ class Overlay2Driver final : public BackedDriver {
     return remove_tree(layer_of(id));
   }
 
-  /// EBUSY while another process, or a detached Mount, shows the layer.
-  Status check_not_shown(const LayerId& id) const {
-    if (is_mount_point(layer_of(id) / "merged")) {
-      return plain_error(EBUSY, "layer {} is mounted on {}", id, (layer_of(id) / "merged").string());
-    }
-    return {};
-  }
+  Status check_not_shown(const LayerId& id) const { return check_not_shown_on(layer_of(id) / "merged", id); }
 
   Result<Shown> show_layer(const LayerId& id) override {
     SBENCH_TRY_SET(const auto row, table().find(id));
@@ -403,11 +397,7 @@ DriverSpec overlay2_driver() {
       {"index", "off", "keep hard links together at copy-up", on_off},
       {"volatile", "off", "no sync reaches the backing through the mount", on_off},
   };
-  Options defaults;
-  for (const auto& option : spec.options) {
-    defaults[option.name] = option.default_value;
-  }
-  spec.capabilities = capabilities_of(defaults);
+  spec.capabilities = capabilities_of(complete_options(spec, {}));
   spec.probe = probe_overlay2;
   spec.format = [](Device& device, const Options& options) -> Status {
     SBENCH_TRY(check_options(options));
