@@ -153,6 +153,8 @@ LayerChanges base_layer(bool user_xattrs) {
       {Kind::make_dir, "var", "", 0755},
       {Kind::make_dir, "var/spool", "", 01777},
       {Kind::make_dir, "var/mail", "", 02775},
+      {Kind::make_dir, "var/shared", "", 02775},
+      {Kind::write_file, "var/shared/journal", "", 10},
       {Kind::make_dir, "var/hidden", "", 0700},
       {Kind::write_file, "var/hidden/one", "", 11},
       {Kind::write_file, "var/hidden/two", "", 12},
@@ -205,6 +207,7 @@ LayerChanges base_layer(bool user_xattrs) {
 LayerChanges awkward_layer(bool user_xattrs) {
   LayerChanges layer = {
       {Kind::append, "etc/file-5", "", 10},
+      {Kind::append, "var/shared/journal", "", 10},
       {Kind::patch, "etc/file-7", "", 5000},
       {Kind::patch, "etc/file-4", "", 6000},  // leaves a hole
       {Kind::truncate, "etc/file-8", "", 100},

@@ -74,6 +74,7 @@ json drivers_json(const Plan& plan) {
                        {"capabilities", capabilities_json(variant.spec->capabilities)},
                        {"semantic_check", "not-run"},
                        {"differences", json::array()},
+                       {"deviations", json::array()},
                        {"status", json::array()}});
   }
   return drivers;

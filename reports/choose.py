@@ -81,6 +81,7 @@ def _reasons(comparison: Comparison, verdict: Verdict, standing: Standing, distr
     found += use_cases.price(comparison, verdict, standing.driver)
     if driver.drops_syncs:
         found.append("drops syncs: a crash loses what was written")
+    found += [f"deviates from a plain directory: {sentence}" for sentence in driver.deviations]
     remark = distribution.remark(driver) if distribution else ""
     return tuple(found + ([remark] if remark else []))
 

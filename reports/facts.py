@@ -129,6 +129,10 @@ def warnings(comparison: Comparison) -> list[Caution]:
     if body["failures"]:
         found.append(Caution(f"{len(body['failures'])} sample{'s' if len(body['failures']) != 1 else ''} failed and are left out.",
                               "See the list of failures; they are errors, not slow results."))
+    for driver in run.drivers.values():
+        if driver.deviations:
+            found.append(Caution(f"{driver.label} does not do all that a plain directory does: {'; '.join(driver.deviations)}.",
+                                  "Its numbers are shown all the same; whether that matters is yours to judge."))
     if measure.inside(run):
         found.append(Caution("The run happened inside user-mode Linux, where system calls cost about a hundred times the usual: drivers are ranked by device bytes.",
                               "Bytes, space and counts hold for any machine; for times, run on the machine's own kernel."))

@@ -56,7 +56,7 @@ def _cases(comparison: Comparison) -> list[tuple[str, tuple[str, ...], list[tupl
 
 
 def _drivers(comparison: Comparison) -> list[tuple[str, ...]]:
-    return [(d.label, d.engine, d.semantic_check + (": " + "; ".join(d.differences) if d.differences else ""),
+    return [(d.label, d.engine, d.semantic_check + ("".join(f": {'; '.join(words)}" for words in (d.differences, d.deviations) if words)),
              "; ".join(f"{k}: {v}" for k, v in d.status)) for d in comparison.run.drivers.values()]
 
 

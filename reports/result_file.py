@@ -20,6 +20,7 @@ from .errors import NothingToReport, ReportError
 
 SCHEMA_PATH = Path(__file__).with_name("result.schema.json")
 SCHEMA_MAJOR = 1
+DEVIATES = "†"  # behind the label of a driver that is timed in spite of declared faults
 ENGINE_CLASSES = ("kernel", "uml", "userspace")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 
@@ -81,6 +82,7 @@ class Driver:
     capabilities: dict[str, Any] = field(hash=False)
     options: dict[str, str] = field(hash=False)
     status: tuple[tuple[str, str], ...] = ()
+    deviations: tuple[str, ...] = ()  # declared faults that the semantic check saw and excused; the label carries DEVIATES
 
     @property
     def stores_layers(self) -> bool:
@@ -232,9 +234,10 @@ def check_schema(path: Path, document: Any) -> None:
 
 
 def driver_of(entry: dict[str, Any]) -> Driver:
-    return Driver(entry["slug"], entry["name"], text.plain(entry["label"]), entry["engine"], entry["semantic_check"],
-                  tuple(entry["differences"]), entry["capabilities"], entry["options"],
-                  tuple((name, value) for name, value in entry["status"]))
+    deviations = tuple(text.plain(sentence) for sentence in entry.get("deviations", ()))
+    return Driver(entry["slug"], entry["name"], text.plain(entry["label"]) + (DEVIATES if deviations else ""), entry["engine"],
+                  entry["semantic_check"], tuple(entry["differences"]), entry["capabilities"], entry["options"],
+                  tuple((name, value) for name, value in entry["status"]), deviations)
 
 
 def _sample(entry: dict[str, Any]) -> Sample:

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "drivers/base/process.h"
+#include "drivers/deviations.h"
 #include "harness/cli.h"
 #include "harness/guest/uml.h"
 #include "harness/plan.h"
@@ -68,6 +69,9 @@ int doctor_command(Console& console) {
     if (availability.available) {
       console.out << fmt::format("  ok   {:<14} engine {}\n", spec.name, to_string(actual_engine(availability.engine)));
       runnable += spec.capabilities.stores_layers ? 1 : 0;
+      for (const Deviation deviation : known_deviations(spec.name)) {
+        console.out << fmt::format("       {:<14} deviates: {}\n", "", to_string(deviation));
+      }
     } else {
       console.out << fmt::format("  NO   {:<14} {}\n       {:<14} {}\n", spec.name, availability.reason, "",
                                  availability.remedy);

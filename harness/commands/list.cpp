@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "drivers/deviations.h"
 #include "harness/cli.h"
 #include "harness/plan.h"
 
@@ -52,6 +53,9 @@ void print_drivers(Console& console) {
       console.out << fmt::format("{:29}why: {}\n", "", wrapped(availability.reason, 34, columns));
       console.out << fmt::format("{:29}fix: {}\n", "", wrapped(availability.remedy, 34, columns));
     }
+    for (const Deviation deviation : known_deviations(spec.name)) {
+      console.out << fmt::format("{:29}deviates: {}\n", "", wrapped(to_string(deviation), 39, columns));
+    }
     for (const auto& option : spec.options) {
       const std::string allowed = option.allowed.empty() ? option.default_value : fmt::format("{}", fmt::join(option.allowed, "|"));
       console.out << fmt::format("{:29}{}={} {}\n", "", option.name, allowed,
@@ -84,8 +88,13 @@ json drivers_json() {
                          {"allowed", option.allowed},
                          {"help", option.help}});
     }
+    json deviations = json::array();
+    for (const Deviation deviation : known_deviations(spec.name)) {
+      deviations.push_back(to_string(deviation));
+    }
     drivers.push_back({{"name", spec.name},
                        {"summary", spec.summary},
+                       {"deviations", deviations},
                        {"available", availability.available},
                        {"engine", to_string(actual_engine(availability.engine))},
                        {"reason", availability.reason},

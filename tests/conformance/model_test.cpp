@@ -199,7 +199,7 @@ class Model : public testing::TestWithParam<Variant> {
 SBENCH_INSTANTIATE_FOR_EVERY_DRIVER(Model);
 
 TEST_P(Model, operations_over_three_layers_with_remounts_agree_with_a_plain_directory) {
-  SBENCH_SKIP_KNOWN_DEVIATION(GetParam());
+  SBENCH_SKIP_KNOWN_DEVIATIONS(GetParam());
   for (const auto seed : seeds()) {
     SCOPED_TRACE(fmt::format("SBENCH_MODEL_SEED={}", seed));
     Pair pair(GetParam());
@@ -221,7 +221,7 @@ TEST_P(Model, operations_over_three_layers_with_remounts_agree_with_a_plain_dire
 }
 
 TEST_P(Model, threads_in_one_tree_agree_with_a_plain_directory) {
-  SBENCH_SKIP_KNOWN_DEVIATION(GetParam());
+  SBENCH_SKIP_KNOWN_DEVIATIONS(GetParam());
   for (const auto seed : seeds()) {
     SCOPED_TRACE(fmt::format("SBENCH_MODEL_SEED={}", seed));
     Pair pair(GetParam());

@@ -8,6 +8,7 @@
 
 #include <vector>
 
+#include "drivers/deviations.h"
 #include "tests/conformance/test_store.h"
 
 namespace sbench::test {
@@ -41,18 +42,20 @@ inline std::vector<Variant> available_variants() {
   return available;
 }
 
-/// Where somebody else's program is known not to behave as a plain directory does; the harness
-/// finds that too (its semantic check), and does not time the driver. Empty for all drivers of ours.
-inline std::string known_deviation(const Variant& variant) {
-  return variant.driver == "fuse-overlayfs"
-             ? "fuse-overlayfs 1.10 changes the times of directories above a copy-up and loses their set-id bits"
-             : "";
+/// What somebody else's program is known not to do; empty for every driver of ours.
+inline std::string known_deviations_of(const Variant& variant) {
+  std::string all;
+  for (const Deviation deviation : known_deviations(variant.driver)) {
+    all += (all.empty() ? "" : "; ") + to_string(deviation);
+  }
+  return all;
 }
 
 }  // namespace sbench::test
 
-#define SBENCH_SKIP_KNOWN_DEVIATION(variant)                                              \
-  if (const auto reason = ::sbench::test::known_deviation(variant); !reason.empty()) \
+/// For tests that follow a driver call by call, which ends at its first deviation; the semantic check excuses them one by one.
+#define SBENCH_SKIP_KNOWN_DEVIATIONS(variant)                                                   \
+  if (const auto reason = ::sbench::test::known_deviations_of(variant); !reason.empty()) \
   GTEST_SKIP() << (variant).name() << ": " << reason
 
 #define SBENCH_INSTANTIATE_FOR_EVERY_DRIVER(suite)                                                  \

@@ -5,7 +5,7 @@ import copy
 import pytest
 import synthetic_result
 from conftest import ALL, stored
-from reports import comparison, result_file, use_cases
+from reports import comparison, facts, result_file, use_cases
 
 TWO = ("native", "overlay2", "btrfs")
 
@@ -49,6 +49,15 @@ def test_driver_that_failed_the_semantic_check_is_not_ranked(tmp_path):
     document["sbench"]["drivers"][2] |= {"semantic_check": "failed", "differences": ["a/b: mode differs"]}
     c = compared(tmp_path, document)
     assert c.run.ranked == ["overlay2"]
+
+
+def test_driver_with_declared_deviations_is_ranked_and_the_caveat_stands_at_its_label(tmp_path):
+    document = synthetic_result.make(drivers=TWO)
+    document["sbench"]["drivers"][2]["deviations"] = ["a lower directory shows another time"]
+    c = compared(tmp_path, document)
+    assert "btrfs" in c.run.ranked
+    assert (c.run.label("btrfs"), c.run.label("overlay2")) == ("btrfs†", "overlay2")
+    assert [w.what for w in facts.warnings(c) if "another time" in w.what]
 
 
 def test_geometric_mean_takes_only_cells_that_all_finished(tmp_path):
