@@ -1,8 +1,8 @@
 // leftovers.h: what drivers' dead processes left in the kernel, undone.
 //
 // Mounts and loop devices go with the process that made them (harness/session.h);
-// device-mapper devices do not, and neither would imported zpools. A driver that
-// makes such things adds its clean-up here.
+// device-mapper devices and imported zpools do not. A driver that makes such
+// things adds its clean-up here.
 #pragma once
 
 #include <string>

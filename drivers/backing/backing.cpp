@@ -26,7 +26,7 @@ struct Maker {
 };
 
 const Maker& maker_of(BackingType type) {
-  static const std::array<Maker, 3> makers = {{
+  static const std::array<Maker, 4> makers = {{
       {BackingType::ext4,
        "ext4",
        "e2fsprogs",
@@ -34,6 +34,7 @@ const Maker& maker_of(BackingType type) {
        {"mkfs.ext4", "-q", "-F", "-i", "8192", "-m", "0", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"}},
       {BackingType::xfs, "xfs", "xfsprogs", 300 * kMiB, {"mkfs.xfs", "-q", "-f", "-K", "-m", "reflink=1"}},
       {BackingType::btrfs, "btrfs", "btrfs-progs", 128 * kMiB, {"mkfs.btrfs", "-q", "-f", "-K"}},
+      {BackingType::zfs, "zfs", "zfsutils-linux", 0, {"zpool"}},
   }};
   return makers[static_cast<std::size_t>(type)];
 }
@@ -87,6 +88,7 @@ Availability probe_backing(BackingType type) {
 }
 
 Status Backing::format(Device& device, BackingType type) {
+  SBENCH_CHECK(type != BackingType::zfs);
   const Maker& maker = maker_of(type);
   if (device.size_bytes() < maker.size_bytes_min) {
     return plain_error(ENOSPC, "{} is too small for {}: it has {}, at least {} are needed", device.path(), maker.name,
@@ -121,6 +123,15 @@ Result<Backing> Backing::mount(Device& device, BackingType type, const std::file
                        errno == EINVAL ? " (was it formatted for this driver and backing?)" : "");
   }
   backing.mounted_ = true;
+  return backing;
+}
+
+Backing Backing::take(const std::filesystem::path& root, BackingType type, bool adopted) {
+  Backing backing;
+  backing.root_ = root;
+  backing.type_ = type;
+  backing.mounted_ = !adopted;
+  backing.adopted_ = adopted;
   return backing;
 }
 

@@ -21,7 +21,8 @@
 
 namespace sbench {
 
-enum class BackingType { ext4, xfs, btrfs };
+/// zfs only as something that is mounted already (Backing::take): its own programs make it.
+enum class BackingType { ext4, xfs, btrfs, zfs };
 [[nodiscard]] const char* to_string(BackingType type);
 
 /// The `backing` option of drivers that take any of them; ext4 by default.
@@ -43,6 +44,10 @@ class Backing {
   [[nodiscard]] static Result<Backing> mount(Device& device, BackingType type, const std::filesystem::path& root,
                                              const std::string& data = {});
 
+  /// What is mounted on `root` already by means of its own, a ZFS dataset: unmounted when this object
+  /// goes, unless it is `adopted`.
+  [[nodiscard]] static Backing take(const std::filesystem::path& root, BackingType type, bool adopted);
+
   Backing(Backing&& other) noexcept;
   Backing& operator=(Backing&&) = delete;
   ~Backing();
@@ -53,7 +58,7 @@ class Backing {
   [[nodiscard]] bool adopted() const { return adopted_; }
   [[nodiscard]] const std::string& mount_options() const { return mount_options_; }
   /// Whether files can share data blocks (FICLONE).
-  [[nodiscard]] bool has_reflink() const { return type_ != BackingType::ext4; }
+  [[nodiscard]] bool has_reflink() const { return type_ == BackingType::xfs || type_ == BackingType::btrfs; }
 
   /// syncfs(2): data and metadata are on the device.
   [[nodiscard]] Status sync() const;

@@ -16,10 +16,10 @@
 
 #include <algorithm>
 #include <charconv>
-#include <map>
 #include <set>
 
 #include "drivers/backing/backed_driver.h"
+#include "drivers/backing/layer_numbers.h"
 #include "drivers/backing/mount_point.h"
 #include "drivers/base/file.h"
 #include "drivers/base/process.h"
@@ -146,7 +146,7 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
     SBENCH_TRY_SET(const auto usage, holder.pool->usage());
     SBENCH_TRY_SET(holder.base_size_bytes, base_bytes(options, usage.data_bytes_total));
     SBENCH_TRY_SET(auto store, open_tables(holder, options, root / "store"));
-    SBENCH_TRY_SET(auto ids, read_ids(root / "store" / "devices"));
+    SBENCH_TRY_SET(auto ids, LayerNumbers::open(root / "store" / "devices", kFirstLayerDevice, kThinIds));
     return std::unique_ptr<Driver>(
         new DevicemapperDriver(std::move(holder), std::move(store), engine, options, std::move(ids)));
   }
@@ -205,7 +205,7 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
 
  private:
   DevicemapperDriver(PoolHolder holder, Store store, const Engine& engine, Options options,
-                     std::map<LayerId, ThinId> ids)
+                     LayerNumbers ids)
       : PoolHolder(std::move(holder)),
         BackedDriver(std::move(store)),
         engine_(engine),
@@ -261,40 +261,7 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
     return removed.ok() || removed.error().code == ENOENT ? Status() : removed;
   }
 
-  static Result<std::map<LayerId, ThinId>> read_ids(const std::filesystem::path& folder) {
-    SBENCH_TRY(make_directories(folder));
-    std::map<LayerId, ThinId> ids;
-    std::error_code failure;
-    for (std::filesystem::directory_iterator it(folder, failure), end; !failure && it != end; it.increment(failure)) {
-      std::error_code unreadable;
-      const std::string target = std::filesystem::read_symlink(it->path(), unreadable);
-      ThinId id = 0;
-      const auto [stop, bad] = std::from_chars(target.data(), target.data() + target.size(), id);
-      if (unreadable || bad != std::errc() || *stop != '\0' || id < kFirstLayerDevice || id >= kThinIds) {
-        return plain_error(EUCLEAN, "{} does not name a thin device", it->path().string());
-      }
-      ids[it->path().filename()] = id;
-    }
-    if (failure) {
-      return make_error(failure.value(), "cannot read {}", folder.string());
-    }
-    return ids;
-  }
-
-  std::filesystem::path link_of(const LayerId& id) const { return root() / "devices" / id; }
   std::filesystem::path mount_of(const LayerId& id) const { return root() / "mnt" / id; }
-
-  Result<ThinId> free_id() const {
-    std::set<ThinId> taken;
-    for (const auto& [layer, id] : ids_) {
-      taken.insert(id);
-    }
-    ThinId id = taken.empty() ? kFirstLayerDevice : *taken.rbegin() + 1;
-    for (ThinId tried = 0; tried < kThinIds && (id >= kThinIds || taken.contains(id)); ++tried) {
-      id = id >= kThinIds ? kFirstLayerDevice : id + 1;
-    }
-    return id;
-  }
 
   Status check_free_space() const {
     SBENCH_TRY_SET(const auto used, pool->usage());
@@ -313,12 +280,9 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
   Status create_layer(const LayerId& key, const ParentId& parent) override {
     SBENCH_TRY(delete_layer(key));  // what a killed process may have left
     SBENCH_TRY(check_free_space());
-    SBENCH_TRY_SET(const ThinId id, free_id());
+    const ThinId id = ids_.free_number();
     SBENCH_TRY(forget_device(*pool, id));  // no layer has it: a killed process made it
-    if (::symlink(std::to_string(id).c_str(), link_of(key).c_str()) != 0) {
-      return errno_error("cannot make {}", link_of(key).string());
-    }
-    ids_[key] = id;
+    SBENCH_TRY(ids_.set(key, id));
     return pool->snapshot(id, parent ? ids_.at(*parent) : kBaseDevice);
   }
 
@@ -327,27 +291,17 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
       return {};
     }
     SBENCH_TRY(delete_layer(name));  // what a killed process may have left
-    if (::rename(link_of(key).c_str(), link_of(name).c_str()) != 0) {
-      return errno_error("cannot rename {}", link_of(key).string());
-    }
-    auto moved = ids_.extract(key);
-    moved.key() = name;
-    ids_.insert(std::move(moved));
-    return {};
+    return ids_.rename(key, name);
   }
 
   Status delete_layer(const LayerId& id) override {
     const auto found = ids_.find(id);
-    if (found == ids_.end()) {
+    if (!found) {
       return {};
     }
     SBENCH_TRY(check_not_shown_on(mount_of(id), id));
-    SBENCH_TRY(forget_device(*pool, found->second));
-    if (::unlink(link_of(id).c_str()) != 0 && errno != ENOENT) {
-      return errno_error("cannot remove {}", link_of(id).string());
-    }
-    ids_.erase(found);
-    return {};
+    SBENCH_TRY(forget_device(*pool, *found));
+    return ids_.erase(id);
   }
 
   Result<Shown> show_layer(const LayerId& id) override {
@@ -421,7 +375,7 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
 
   const Engine& engine_;
   Options options_;
-  std::map<LayerId, ThinId> ids_;
+  LayerNumbers ids_;
   std::set<LayerId> shown_;  ///< mounted by this object
 };
 

@@ -47,6 +47,9 @@ std::vector<Check> host_checks() {
       program_check("mkfs.btrfs", "btrfs and backing=btrfs", "btrfs-progs"),
       {"run --in uml", uml.available, uml.available ? "linux.uml " + uml_release() : uml.reason,
        "the real overlayfs, btrfs and dm-thin without root: " + uml.remedy},
+      {"zfs in uml", uml_has_zfs(), uml_has_zfs() ? uml_cache().string() : "not built",
+       fmt::format("the real ZFS for run --in uml: {}/harness/guest/uml_zfs builds it once, in some 5 minutes, "
+                   "from Debian's package zfs-dkms", shipped_folder().string())},
       {"reports", drawing, drawing ? "python3 with numpy" : "missing",
        "needed for tables and reports: install python3-numpy, python3-matplotlib and python3-jinja2"},
   };

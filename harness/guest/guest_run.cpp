@@ -115,14 +115,7 @@ Result<int> measure_in_uml(const GuestRun& run, Console& console) {
                      {"GIT_CONFIG_COUNT", "1"},  // the tree belongs to another user than the guest's root
                      {"GIT_CONFIG_KEY_0", "safe.directory"},
                      {"GIT_CONFIG_VALUE_0", "*"}};
-  const fs::path userland = uml_cache() / "userland";
-  if (fs::exists(userland)) {
-    job.environment["PATH"] = fmt::format("{}/sbin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                                          userland.string());
-    job.environment["LD_LIBRARY_PATH"] = (userland / "lib/x86_64-linux-gnu").string();
-    job.visible.push_back(userland);
-  }
-  job.modules = uml_modules();
+  add_uml_modules(job);
   job.visible.push_back(program.parent_path());
   if (!run.dry_run) {
     job.writable = {inner.output};

@@ -278,23 +278,38 @@ fs::path uml_cache() {
   return base / "sbench/uml" / uml_release();
 }
 
-std::vector<fs::path> uml_modules() {
+bool uml_has_zfs() {
+  return fs::exists(uml_cache() / "modules.order") && fs::exists(uml_cache() / "zfs.ko") &&
+         fs::exists(uml_cache() / "userland/sbin/zpool");
+}
+
+void add_uml_modules(GuestJob& job) {
   const fs::path stock = fs::path(kModules) / uml_release() / "kernel";
-  std::vector<fs::path> modules;
   for (const char* name :
        {"drivers/md/dm-mod", "drivers/md/dm-bufio", "drivers/md/persistent-data/dm-persistent-data",
         "drivers/md/dm-bio-prison", "drivers/md/dm-thin-pool", "fs/overlayfs/overlay", "fs/fuse/fuse",
         "drivers/block/loop"}) {
     const fs::path file = stock / (std::string(name) + ".ko");
     if (fs::exists(file)) {
-      modules.push_back(file);  // a kernel that has it built in has no file
+      job.modules.push_back(file);  // a kernel that has it built in has no file
     }
   }
-  std::istringstream built(read_trimmed(uml_cache() / "modules.order"));
+  const fs::path cache = uml_cache();
+  std::istringstream built(read_trimmed(cache / "modules.order"));
   for (std::string name; std::getline(built, name);) {
-    modules.push_back(uml_cache() / name);
+    job.modules.push_back(cache / name);
   }
-  return modules;
+  if (!fs::exists(cache)) {
+    return;
+  }
+  job.visible.push_back(cache);
+  const fs::path userland = cache / "userland";
+  if (fs::exists(userland)) {
+    job.environment["PATH"] =
+        fmt::format("{}/sbin:{}:/sbin:/bin", userland.string(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin");
+    job.environment["LD_LIBRARY_PATH"] =
+        fmt::format("{0}/lib/x86_64-linux-gnu:{0}/usr/lib/x86_64-linux-gnu", userland.string());
+  }
 }
 
 Result<int> run_in_uml(const GuestJob& job, const GuestOutput& output) {

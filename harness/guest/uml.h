@@ -21,13 +21,15 @@ namespace sbench {
 /// "6.1.176": the release of the installed user-mode kernel.
 [[nodiscard]] std::string uml_release();
 
-/// The kernel objects sbench needs, in loading order: device mapper, overlayfs, FUSE, loop; then
-/// those in the order of CACHE/modules.order, where something (OpenZFS) was built for this kernel.
-[[nodiscard]] std::vector<std::filesystem::path> uml_modules();
-
-/// ~/.cache/sbench/uml/RELEASE: modules built on this machine for its user-mode kernel, with a
+/// ~/.cache/sbench/uml/RELEASE: modules built on this machine for its user-mode kernel (uml_zfs), with a
 /// file modules.order that names them, one a line; and userland/, programs that go with them.
 [[nodiscard]] std::filesystem::path uml_cache();
+/// Whether OpenZFS's modules and programs are there.
+[[nodiscard]] bool uml_has_zfs();
+
+/// The kernel objects a job needs, in loading order: device mapper, overlayfs, FUSE, loop; then what the
+/// cache holds, whose programs come first in the job's PATH.
+void add_uml_modules(GuestJob& job);
 
 /// Where what the job prints goes, as it comes.
 struct GuestOutput {

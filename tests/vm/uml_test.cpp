@@ -49,8 +49,8 @@ GuestOutcome run_script(const std::string& script, std::uint64_t limit_s) {
   job.init = SBENCH_BINARY;
   job.argv = {"/bin/sh", "-c", script};
   job.environment = {{"DM_DISABLE_UDEV", "1"}, {"SBENCH", SBENCH_BINARY}};
-  job.modules = uml_modules();
-  job.visible = {SBENCH_SOURCE_DIR};
+  add_uml_modules(job);
+  job.visible.push_back(SBENCH_SOURCE_DIR);
   job.disks = {image};
   job.time_limit_s = limit_s;
   GuestOutcome outcome;
