@@ -151,6 +151,8 @@ void Recorder::take(const std::string& type, const json& value) {
     benchmarks_.push_back(value);
   } else if (type == "failure") {
     failures_.push_back(value);
+  } else if (type == "skip") {
+    skips_.emplace(value.at("cell").get<std::string>(), value);
   } else if (type == "driver") {
     drivers_[value.at("slug").get<std::string>()] = value;
   }
@@ -175,6 +177,15 @@ Status Recorder::add_failure(json failure) {
   return {};
 }
 
+Status Recorder::add_skip(json skip) {
+  if (skips_.contains(skip.at("cell").get<std::string>())) {
+    return {};
+  }
+  SBENCH_TRY(append("skip", skip));
+  take("skip", skip);
+  return {};
+}
+
 Status Recorder::add_driver(const std::string& slug, json facts) {
   facts["slug"] = slug;
   SBENCH_TRY(append("driver", facts));
@@ -189,6 +200,9 @@ Status Recorder::assemble(int blocks_done, bool complete) {
   body["blocks_done"] = blocks_done;
   body["complete"] = complete;
   body["failures"] = failures_;
+  for (const auto& [cell, skip] : skips_) {
+    body["skips"].push_back(skip);
+  }
   for (auto& driver : body["drivers"]) {
     const auto facts = drivers_.find(driver.at("slug").get<std::string>());
     if (facts != drivers_.end()) {

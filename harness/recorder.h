@@ -39,6 +39,8 @@ class Recorder {
   /// `entry` is a complete element of `benchmarks`.
   [[nodiscard]] Status add_sample(nlohmann::json entry);
   [[nodiscard]] Status add_failure(nlohmann::json failure);
+  /// A case that cannot run here; the first word about a cell stays.
+  [[nodiscard]] Status add_skip(nlohmann::json skip);
   /// Facts about a driver (semantic check, status), by slug; a later call replaces an earlier one.
   [[nodiscard]] Status add_driver(const std::string& slug, nlohmann::json facts);
   /// Writes result.json from everything so far.
@@ -56,6 +58,7 @@ class Recorder {
   nlohmann::json header_;
   nlohmann::json benchmarks_ = nlohmann::json::array();
   nlohmann::json failures_ = nlohmann::json::array();
+  std::map<std::string, nlohmann::json> skips_;  ///< by cell
   std::map<std::string, nlohmann::json> drivers_;
   std::set<std::pair<std::string, int>> done_;
 };

@@ -175,10 +175,17 @@ Status Runner::take_sample(Store& store, int block, const PlannedVariant& planne
   }
   if (status.ok()) {
     SBENCH_TRY(recorder_.add_sample(sample_entry(live.sample(), planned, each, block, order, shell_real_s)));
+  } else if (live.refusal()) {
+    progress_.message(fmt::format("skipping {}: {}", name, live.refusal()->reason));
+    SBENCH_TRY(recorder_.add_skip({{"driver", planned.variant.slug},
+                                   {"cell", name},
+                                   {"code", "cannot_run_here"},
+                                   {"detail", live.refusal()->reason},
+                                   {"remedy", live.refusal()->remedy}}));
   } else {
     SBENCH_TRY(fail(name, block, "run", status.error()));
   }
-  progress_.sample_done(block, name, shell_real_s, seconds_since(sample_start_ns), !status.ok());
+  progress_.sample_done(block, name, shell_real_s, seconds_since(sample_start_ns), !status.ok() && !live.refusal());
   return {};
 }
 

@@ -31,6 +31,11 @@ std::uint64_t Params::number(std::string_view name) const {
 
 std::uint64_t Params::bytes(std::string_view name) const { return parse_size(text(name), name); }
 
+Error Case::cannot_run(std::string reason, std::string remedy) {
+  refusal_ = Refusal{std::move(reason), std::move(remedy)};
+  return plain_error(EOPNOTSUPP, "cannot run here: {}; {}", refusal_->reason, refusal_->remedy);
+}
+
 std::uint64_t Case::clock_ns() {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -88,6 +89,16 @@ class Case {
   /// A remark kept with the sample ("cache_cold_verified").
   virtual void flag(std::string_view name) = 0;
 
+  /// Why a case cannot be done on this driver or device, and what would help.
+  struct Refusal {
+    std::string reason;
+    std::string remedy;
+  };
+  /// `return c.cannot_run("...", "...")` ends a case with neither a number nor a failure:
+  /// the result lists it as skipped, with the reason.
+  [[nodiscard]] Error cannot_run(std::string reason, std::string remedy);
+  [[nodiscard]] const std::optional<Refusal>& refusal() const { return refusal_; }
+
   /// What reached the device since the call before (or since the case began). Syncs the driver first.
   struct DeviceDelta {
     std::uint64_t bytes_read = 0;
@@ -108,6 +119,9 @@ class Case {
 
  protected:
   virtual void record_latency(std::string_view name, std::uint64_t latency_ns) = 0;
+
+ private:
+  std::optional<Refusal> refusal_;
 };
 
 /// EINVAL-free verification: an Error saying `what` when `condition` is false.

@@ -177,6 +177,26 @@ TEST(RecorderTest, a_torn_last_line_is_dropped_and_the_rest_is_taken_up) {
   EXPECT_TRUE(result["sbench"]["complete"]);
 }
 
+TEST(RecorderTest, a_case_that_cannot_run_is_listed_once_also_after_a_resume) {
+  const testing::TemporaryFolder folder;
+  const auto directory = folder.path() / "out";
+  const nlohmann::json skip = {{"driver", "overlay2"}, {"cell", "peers.graphtest/overlay2/bench:diff-125-layers/scale:1"},
+                               {"code", "cannot_run_here"}, {"detail", "too deep"}, {"remedy", "another driver"}};
+  {
+    auto recorder = Recorder::create(directory, tiny_header());
+    ASSERT_TRUE(recorder.ok());
+    ASSERT_TRUE((*recorder)->add_skip(skip).ok());
+    ASSERT_TRUE((*recorder)->add_skip(skip).ok());  // the next block's turn
+  }
+  auto resumed = Recorder::resume(directory);
+  ASSERT_TRUE(resumed.ok());
+  ASSERT_TRUE((*resumed)->add_skip(skip).ok());
+  ASSERT_TRUE((*resumed)->assemble(1, true).ok());
+  const auto document = nlohmann::json::parse(*read_text((*resumed)->result_path()));
+  EXPECT_EQ(document.at("sbench").at("skips"), nlohmann::json::array({skip}));
+  EXPECT_EQ((*resumed)->failures(), 0u);
+}
+
 TEST(RecorderTest, damage_in_the_middle_is_named_and_existing_results_are_safe) {
   const testing::TemporaryFolder folder;
   const auto directory = folder.path() / "run";

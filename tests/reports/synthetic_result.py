@@ -44,6 +44,8 @@ WORKLOADS = {
     "cache_reuse.rebuild": ("building again after one step changed", "warm", "sync-at-end"),
     "cache_reuse.two_apps": ("a second application on the same layers", "warm", "sync-at-end"),
     "harness.overhead": ("empty operations and phases", "warm", "none"),
+    "peers.benchsuite": ("containerd's snapshotter benchmark", "warm", "none"),
+    "peers.storage_tasks": ("docker-storage-benchmark", "warm", "none"),
 }
 
 
@@ -148,6 +150,13 @@ class _Maker:
                {"bytes_dev_written": 10 * MIB, "cache_hits": 3, "cache_misses": 2})
 
 
+def peers_cells(maker: _Maker):
+    """Of the peers' workloads: one at the published size, one at a sixteenth; not among the cells of every run."""
+    phases = {"prepare": 0.03, "mount": 0.02, "write": 0.8, "unmount": 0.1, "commit": 0.02}
+    yield ("peers.benchsuite", {"scale": "1"}, {name: maker.time(s) for name, s in phases.items()}, {}, {})
+    yield ("peers.storage_tasks", {"task": "append-tree", "workers": "10", "scale": "16"}, {"append": maker.time(0.4)}, {}, {})
+
+
 def _entry(maker: _Maker, block: int, order: int, cell: tuple, blocks: int) -> dict:
     workload, params, phases, latency, metrics = cell
     name = "/".join([workload, maker.slug, *(f"{k}:{v}" for k, v in params.items())])
@@ -173,14 +182,15 @@ def _driver(driver: tuple) -> dict:
 
 
 def make(drivers: tuple[str, ...] = ("native", "overlay2", "overlay2.backing-xfs", "btrfs", "vfs", "null"),
-         blocks: int = 9, seed: int = 7, noise: float = 0.02, workloads: tuple[str, ...] = ()) -> dict:
-    """The document. `workloads` limits the families or workloads; empty: all."""
+         blocks: int = 9, seed: int = 7, noise: float = 0.02, workloads: tuple[str, ...] = (), peers: bool = False) -> dict:
+    """The document. `workloads` limits the families or workloads; empty: all. `peers` adds peers_cells()."""
     chosen = [d for d in DRIVERS if d[0] in drivers]
     entries = []
     for block in range(blocks):
         for driver in chosen:
             maker = _Maker(driver, seed, block, noise)
-            for order, cell in enumerate(maker.cells()):
+            more = peers_cells(maker) if peers and maker.slug != "null" else ()
+            for order, cell in enumerate([*maker.cells(), *more]):
                 if not workloads or any(cell[0].startswith(w) for w in workloads):
                     entries.append(_entry(maker, block, order, cell, blocks))
     names = list(dict.fromkeys(e["name"] for e in entries))

@@ -12,7 +12,7 @@
 
 namespace sbench::testing {
 
-class LossyDriver final : public Driver {
+class LossyDriver : public Driver {
  public:
   explicit LossyDriver(std::unique_ptr<Driver> inner) : inner_(std::move(inner)) {}
 

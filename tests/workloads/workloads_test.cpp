@@ -37,7 +37,10 @@ TEST(WorkloadRegistry, HoldsEveryWorkloadOnceInOrderOfName) {
                                              "copy_up.chown_tree",     "copy_up.first_write", "copy_up.rename_dir",
                                              "copy_up.tree_append",    "copy_up.triggers",    "harness.overhead",
                                              "layer_build.build",      "layer_build.depth",   "layer_build.diff",
-                                             "layer_build.pull",       "layer_build.remove"};
+                                             "layer_build.pull",       "layer_build.remove",
+                                             "peers.benchsuite",       "peers.graphtest",     "peers.idle_container",
+                                             "peers.move_tree",        "peers.neighbour",     "peers.storage_tasks",
+                                             "scale.containers",       "scale.dirty_start",   "scale.layers"};
   for (const auto& name : expected) {
     EXPECT_NE(std::find(names.begin(), names.end(), name), names.end()) << name;
   }
@@ -56,7 +59,7 @@ TEST(WorkloadRegistry, EveryWorkloadDeclaresWhatItNeedsToBeReadable) {
       EXPECT_FALSE(param.summary.empty());
     }
     EXPECT_TRUE(spec.cache == "cold" || spec.cache == "warm" || cache_is_param);
-    for (const auto profile : {Profile::smoke, Profile::quick, Profile::standard, Profile::full}) {
+    for (const auto profile : {Profile::smoke, Profile::standard, Profile::full}) {  // quick leaves some out
       EXPECT_FALSE(expand_params(spec, profile).empty());
     }
   }
@@ -113,6 +116,7 @@ TEST_P(EveryWorkload, RunsVerifiesAndCleansUp) {
     GTEST_SKIP() << driver << ": " << reason;
   }
   FakeStore store(driver);
+  std::set<LayerId> fixtures;
   for (const auto& params : expand_params(find_workload(workload), Profile::smoke)) {
     SCOPED_TRACE(text_of(params));
     FakeCase c(store, params);
@@ -122,8 +126,9 @@ TEST_P(EveryWorkload, RunsVerifiesAndCleansUp) {
     EXPECT_FALSE(c.flags.contains("cache_not_cold"));
     const auto layers = c.driver().list();
     ASSERT_TRUE(layers.ok()) << layers.error().what;
+    fixtures.insert(c.fixtures.begin(), c.fixtures.end());
     for (const auto& [id, parent] : *layers) {
-      EXPECT_TRUE(c.fixtures.contains(id)) << id << " was left behind";
+      EXPECT_TRUE(fixtures.contains(id)) << id << " was left behind";
     }
   }
 }
@@ -263,6 +268,82 @@ TEST_F(OneWorkload, DepthLooksFilesUpAtEveryCheckpoint) {
   EXPECT_EQ(c.metrics.at("depth_reached_layers"), 8.0);
   EXPECT_EQ(c.latency_counts.at("lookup_depth_8"), 64u);
   EXPECT_FALSE(c.flags.contains("depth_refused"));
+}
+
+TEST_F(OneWorkload, BenchsuiteDoesWhatContainerdsDoes) {
+  FakeCase& c = run("overlay2", "peers.benchsuite", {});
+  EXPECT_EQ(c.metrics.at("writes"), 94.0);
+  EXPECT_EQ(c.metrics.at("patches"), 49.0);
+  EXPECT_EQ(c.metrics.at("deletes"), 17.0);
+  EXPECT_EQ(c.phases.at("prepare").count, 16u);
+  EXPECT_EQ(c.phases.at("commit").count, 16u);
+  EXPECT_EQ(c.bytes_app_written, 94u * 16 * kKiB + 49 * 4);
+}
+
+TEST_F(OneWorkload, EveryWorkerOfAStorageTaskVisitsEveryFile) {
+  EXPECT_EQ(run("overlay2", "peers.storage_tasks", {{"task", "append-big-files"}}).latency_counts.at("append"), 80u);
+  EXPECT_EQ(run("native", "peers.storage_tasks", {{"task", "read-tree-mounted"}}).latency_counts.at("read"), 32u);
+}
+
+TEST_F(OneWorkload, NeighbourIsMeasuredAloneAndBesideADeletion) {
+  FakeCase& c = run("overlay2", "peers.neighbour", {});
+  EXPECT_EQ(c.latency_counts.at("alone"), 20u);
+  EXPECT_GE(c.latency_counts.at("beside_deletion"), 1u);
+}
+
+TEST_F(OneWorkload, ScaleCountsTheLayersThatAreThere) {
+  FakeCase& c = run("overlay2", "scale.layers", {{"layers", "10"}});
+  EXPECT_EQ(c.metrics.at("layers_existing"), 11.0);  // and the image below them
+  EXPECT_EQ(c.latency_counts.at("prepare"), 20u);
+}
+
+/// A driver that stacks few layers, or whose device is full.
+class SmallDriver final : public testing::LossyDriver {
+ public:
+  SmallDriver(std::unique_ptr<Driver> inner, int depth_max, bool full)
+      : LossyDriver(std::move(inner)), depth_max_(depth_max), full_(full) {}
+  Capabilities capabilities() const override {
+    Capabilities few = LossyDriver::capabilities();
+    few.depth_layers_max = depth_max_;
+    return few;
+  }
+  Status prepare(const LayerId& key, const ParentId& parent) override {
+    return full_ ? Status(make_error(ENOSPC, "cannot make {}", key)) : LossyDriver::prepare(key, parent);
+  }
+
+ private:
+  int depth_max_;
+  bool full_;
+};
+
+class CannotRun : public OneWorkload {
+ protected:
+  /// The refusal of the first smoke case that `wanted` fits.
+  Case::Refusal refusal(const std::string& workload, const std::string& value, int depth_max, bool full) {
+    FakeStore store("native", [&](auto inner) { return std::make_unique<SmallDriver>(std::move(inner), depth_max, full); });
+    for (const auto& params : expand_params(find_workload(workload), Profile::smoke)) {
+      if (value.empty() || text_of(params).find(value) != std::string::npos) {
+        FakeCase c(store, params);
+        const Status ran = find_workload(workload).run(c);
+        EXPECT_FALSE(ran.ok());
+        EXPECT_TRUE(c.refusal().has_value()) << (ran.ok() ? "" : ran.error().what);
+        return c.refusal().value_or(Case::Refusal{});
+      }
+    }
+    throw std::runtime_error("no such smoke case of " + workload);
+  }
+};
+
+TEST_F(CannotRun, TooManyLayersAreRefusedWithTheDriversLimit) {
+  const auto found = refusal("peers.graphtest", "diff-125-layers", 5, false);
+  EXPECT_EQ(found.reason, "6 layers are asked for, 5 are the most this driver stacks");
+  EXPECT_FALSE(found.remedy.empty());
+}
+
+TEST_F(CannotRun, AFullDeviceIsNoFailure) {
+  const auto found = refusal("peers.move_tree", "", 0, true);
+  EXPECT_NE(found.reason.find("the device is full"), std::string::npos) << found.reason;
+  EXPECT_NE(found.remedy.find("--image-size"), std::string::npos);
 }
 
 }  // namespace

@@ -135,7 +135,7 @@ const RegisterWorkload kRegistered{{
     .durability = "none",
     .params = {{"containers",
                 "containers started",
-                {{{"2"}, {"1", "4", "16"}, {"1", "4", "16", "64"}, {"1", "4", "16", "64", "100"}}}},
+                {{{"2"}, {"1", "8"}, {"1", "4", "16", "64"}, {"1", "4", "16", "64", "100"}}}},
                {"image", "size of the image", {{{"tiny"}, {"small"}, {"small", "full"}, {"small", "full"}}}}},
     .keep = keep,
     .run = run,

@@ -57,7 +57,7 @@ const RegisterWorkload kRegistered{{
     .params = {{"step",
                 "the step that changed",
                 {{{"dependencies", "code", "config"},
-                  {"dependencies", "code", "config"},
+                  {"dependencies", "code"},
                   {"dependencies", "code", "config"},
                   {"dependencies", "code", "config"}}}},
                {"image", "size of the image", {{{"tiny"}, {"small"}, {"full"}, {"full"}}}}},

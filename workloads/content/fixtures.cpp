@@ -12,6 +12,7 @@
 #include "workloads/content/file_io.h"
 #include "workloads/content/layer_store.h"
 #include "workloads/content/residency.h"
+#include "workloads/content/scratch.h"
 
 namespace sbench {
 namespace {
@@ -21,26 +22,24 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t kProbeBytes = 64 * kKiB;
 constexpr std::size_t kFilesPerFolder = 100;
 
-/// Fixture `name`: a layer on `parent` whose changes `write` makes in its mounted tree.
-Status written_layer(Case& c, const LayerId& name, const ParentId& parent,
-                     const std::function<Status(const fs::path&)>& write) {
-  return c.fixture(name, [&]() -> Status {
-    Driver& driver = c.driver();
-    const LayerId key = name + ".new";
-    SBENCH_TRY(driver.prepare(key, parent));
-    SBENCH_TRY_SET(Mount mount, driver.mount(key));
-    SBENCH_TRY(write(mount.path()));
-    SBENCH_TRY(mount.release());
-    return driver.commit(name, key);
-  });
-}
-
 Status write_probe(const fs::path& root, std::uint64_t seed) {
   SBENCH_TRY(make_directories(root / "probe"));
   return make_file(root / kLowerProbe, Content(seed), kProbeBytes);
 }
 
 }  // namespace
+
+Status written_layer(Case& c, const LayerId& name, const ParentId& parent,
+                     const std::function<Status(const fs::path&)>& write) {
+  return c.fixture(name, [&]() -> Status {
+    Scratch unfinished(c);  // takes the layer away again when writing it fails
+    SBENCH_TRY_SET(const LayerId key, unfinished.prepare("fixture", parent));
+    SBENCH_TRY_SET(Mount mount, c.driver().mount(key));
+    SBENCH_TRY(write(mount.path()));
+    SBENCH_TRY(mount.release());
+    return unfinished.keep_as(name, key);
+  });
+}
 
 std::uint64_t content_seed(const Case& c) { return c.rng("content").next(); }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,10 @@ namespace sbench {
 
 /// The seed of all generated content of this run.
 [[nodiscard]] std::uint64_t content_seed(const Case& c);
+
+/// Fixture `name`: a committed layer on `parent` whose changes `write` makes in its mounted tree.
+[[nodiscard]] Status written_layer(Case& c, const LayerId& name, const ParentId& parent,
+                                   const std::function<Status(const std::filesystem::path&)>& write);
 
 // One big lower file below `depth` layers.
 

@@ -25,6 +25,21 @@ Result<LayerId> Scratch::commit(std::string_view prefix, const LayerId& key) {
   return name;
 }
 
+Status Scratch::keep_as(const LayerId& name, const LayerId& key) {
+  SBENCH_TRY(case_.driver().commit(name, key));
+  std::erase(layers_, key);
+  return {};
+}
+
+Result<LayerId> Scratch::written(std::string_view prefix, const ParentId& parent,
+                                 const std::function<Status(const std::filesystem::path&)>& write) {
+  SBENCH_TRY_SET(const LayerId key, prepare(prefix, parent));
+  SBENCH_TRY_SET(Mount mount, case_.driver().mount(key));
+  SBENCH_TRY(write(mount.path()));
+  SBENCH_TRY(mount.release());
+  return commit(prefix, key);
+}
+
 Status Scratch::remove(const LayerId& id) {
   SBENCH_TRY(case_.driver().remove(id));
   std::erase(layers_, id);

@@ -1,6 +1,8 @@
 // scratch.h: the layers one case makes for itself, removed when it is done.
 #pragma once
 
+#include <filesystem>
+#include <functional>
 #include <vector>
 
 #include "workloads/case.h"
@@ -22,6 +24,11 @@ class Scratch {
   void adopt(const LayerId& id) { layers_.push_back(id); }
   /// Commits `key` under a new id, which takes its place here.
   [[nodiscard]] Result<LayerId> commit(std::string_view prefix, const LayerId& key);
+  /// Commits `key` as `name`, which is no longer this object's to remove.
+  [[nodiscard]] Status keep_as(const LayerId& name, const LayerId& key);
+  /// A committed layer on `parent` whose changes `write` makes in its mounted tree.
+  [[nodiscard]] Result<LayerId> written(std::string_view prefix, const ParentId& parent,
+                                        const std::function<Status(const std::filesystem::path&)>& write);
   [[nodiscard]] Status remove(const LayerId& id);
   [[nodiscard]] Status remove_all();
   [[nodiscard]] const std::vector<LayerId>& layers() const { return layers_; }

@@ -89,7 +89,7 @@ const RegisterWorkload kRegistered{{
     .params =
         {{"size",
           "bytes of the lower file",
-          {{{"64K"}, {"64K", "1M", "16M", "64M"}, {"64K", "1M", "16M", "64M"}, {"64K", "1M", "16M", "64M", "256M"}}}},
+          {{{"64K"}, {"64K", "16M", "64M"}, {"64K", "1M", "16M", "64M"}, {"64K", "1M", "16M", "64M", "256M"}}}},
          {"touched", "bytes written, in the middle", {{{"4K"}, {"4K"}, {"4K"}, {"4K", "64K", "1M"}}}},
          {"depth",
           "layers of the image; the file is in the lowest",

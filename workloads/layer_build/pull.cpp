@@ -57,7 +57,7 @@ const RegisterWorkload kRegistered{{
     .version = 1,
     .cache = "warm",
     .durability = "sync-at-end",
-    .params = {{"image", "size of the image", {{{"tiny"}, {"full"}, {"full"}, {"full"}}}}},
+    .params = {{"image", "size of the image", {{{"tiny"}, {"small"}, {"full"}, {"full"}}}}},
     .run = run,
 }};
 

@@ -54,7 +54,7 @@ const RegisterWorkload kRegistered{{
     .version = 1,
     .cache = "warm",
     .durability = "fsync-per-op",
-    .params = {place_param(), {"records", "records appended", {{{"20"}, {"200"}, {"2000"}, {"2000"}}}}},
+    .params = {place_param(), {"records", "records appended", {{{"20"}, {"100"}, {"2000"}, {"2000"}}}}},
     .run = run,
 }};
 

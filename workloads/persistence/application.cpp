@@ -1,11 +1,10 @@
 #include "workloads/persistence/application.h"
 
-#include <sys/mount.h>
-
 #include <optional>
 
 #include "drivers/base/file.h"
 #include "drivers/layer/copy_tree.h"
+#include "workloads/content/bind_mount.h"
 #include "workloads/content/fixtures.h"
 #include "workloads/content/scratch.h"
 
@@ -18,44 +17,12 @@ constexpr const char* kDataFolder = "var/lib/application";
 
 Result<LayerId> application_image(Case& c, const LayerId& name, Application& application) {
   SBENCH_TRY_SET(const ParentId base, fixture_base(c));
-  SBENCH_TRY(c.fixture(name, [&]() -> Status {
-    const LayerId key = name + ".new";
-    SBENCH_TRY(c.driver().prepare(key, base));
-    SBENCH_TRY_SET(Mount mount, c.driver().mount(key));
-    SBENCH_TRY(make_directories(mount.path() / kDataFolder));
-    SBENCH_TRY(application.install(mount.path() / kDataFolder));
-    SBENCH_TRY(mount.release());
-    return c.driver().commit(name, key);
+  SBENCH_TRY(written_layer(c, name, base, [&](const fs::path& root) -> Status {
+    SBENCH_TRY(make_directories(root / kDataFolder));
+    return application.install(root / kDataFolder);
   }));
   return name;
 }
-
-/// `source` shown at `target` as well, until detach() or the end of scope.
-class BindMount {
- public:
-  static Result<BindMount> attach(const fs::path& source, const fs::path& target) {
-    if (::mount(source.c_str(), target.c_str(), nullptr, MS_BIND, nullptr) != 0) {
-      return errno_error("cannot bind mount {} at {}", source.string(), target.string());
-    }
-    return BindMount(target);
-  }
-  BindMount(BindMount&& other) noexcept : target_(std::exchange(other.target_, {})) {}
-  BindMount& operator=(BindMount&&) = delete;
-  ~BindMount() {
-    if (!target_.empty()) {
-      ::umount2(target_.c_str(), MNT_DETACH);
-    }
-  }
-  Status detach() {
-    const fs::path target = std::exchange(target_, {});
-    return ::umount2(target.c_str(), 0) == 0 ? Status()
-                                             : Status(errno_error("cannot unmount {}", target.string()));
-  }
-
- private:
-  explicit BindMount(fs::path target) : target_(std::move(target)) {}
-  fs::path target_;
-};
 
 /// A container with the application's data attached; removed by remove().
 class Container {

@@ -202,8 +202,8 @@ const RegisterWorkload kRegistered{{
     .params = {place_param(),
                {"journal",
                 "SQLite's journal mode: rollback journal (delete) or write-ahead log (wal)",
-                {{{"delete", "wal"}, {"delete", "wal"}, {"delete", "wal"}, {"delete", "wal"}}}},
-               {"transactions", "transactions", {{{"20"}, {"200"}, {"2000"}, {"2000"}}}}},
+                {{{"delete", "wal"}, {"wal"}, {"delete", "wal"}, {"delete", "wal"}}}},
+               {"transactions", "transactions", {{{"20"}, {"100"}, {"2000"}, {"2000"}}}}},
     .run = run,
 }};
 

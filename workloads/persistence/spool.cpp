@@ -102,7 +102,7 @@ const RegisterWorkload kRegistered{{
     .version = 1,
     .cache = "warm",
     .durability = "fsync-per-op",
-    .params = {place_param(), {"messages", "messages passed through", {{{"20"}, {"200"}, {"2000"}, {"2000"}}}}},
+    .params = {place_param(), {"messages", "messages passed through", {{{"20"}, {"100"}, {"2000"}, {"2000"}}}}},
     .run = run,
 }};
 

@@ -1,0 +1,68 @@
+"""What others published beside what was measured here, a table a source, and why the two may differ."""
+
+from __future__ import annotations
+
+from .. import text
+from ..comparison import Comparison
+from ..facts import device_words
+from ..published import Line, Study, lines, studies
+from . import Figure
+
+_NONE = "–"
+
+
+def _time(seconds: float | None) -> str:
+    return _NONE if seconds is None else text.human_time(seconds)
+
+
+def _factor(value: float | None) -> str:
+    return _NONE if value is None else f"{text.ratio(value)}×"
+
+
+def _reasons(comparison: Comparison, study: Study) -> tuple[str, ...]:
+    """Why the numbers may differ, what is general first."""
+    run = comparison.run
+    version = run.body["environment"]["version"]
+    engines = ", ".join(f"{run.label(slug)} {run.drivers[slug].engine}" for slug in run.shown)
+    workloads = [run.body["workloads"][name] for name in sorted({row.workload for row in study.rows})
+                 if name in run.body["workloads"]]
+    durability = ", ".join(dict.fromkeys(w["durability"] for w in workloads))
+    cache = ", ".join(dict.fromkeys(w["cache"] for w in workloads))
+    return (f"Source: {', '.join(study.sources)} ({study.date}; {study.samples}).",
+            f"Kernel: theirs {study.kernel}; here {version.get('kernel_release', 'unknown')}.",
+            f"Device: theirs {study.device}; here {device_words(run.body['device'])}.",
+            f"Machine: theirs {study.machine}; here {run.context['num_cpus']} processors.",
+            f"Engine: theirs {study.engine}; here {engines}. A user-space engine's time is shown, never ranked against a kernel's.",
+            f"Durability: theirs {study.durability}; here {durability or 'not stated'}. Cache: theirs {study.cache}; here {cache or 'not stated'}.",
+            *study.differs)
+
+
+def _cells(study: Study, line: Line) -> tuple[str, ...]:
+    driver = line.driver if line.name in ("", line.driver) else f"{line.driver} ({line.name})"
+    cells = (line.what, driver, _time(line.published_s))
+    factors = (_factor(line.published_factor),) if study.reference else ()
+    measured = (_time(line.measured_s), line.size or ("as published" if line.measured_s is not None else "not measured"), line.engine or _NONE)
+    return cells + factors + measured + ((_factor(line.measured_factor),) if study.reference else ())
+
+
+def _figure(comparison: Comparison, study: Study) -> Figure | None:
+    found = lines(comparison, study)
+    if not any(line.measured_s is not None for line in found):
+        return None
+    reference = study.reference
+    columns = ("what", "driver", "published") + ((f"published, {reference} = 1",) if reference else ()) \
+        + ("measured here", "size", "engine") + ((f"here, {reference} = 1",) if reference else ())
+    both = sum(line.measured_s is not None and line.published_s is not None for line in found)
+    factors = f" Compare the factors to {reference}, not the seconds: those of different machines do not compare." if reference \
+        else " Seconds of different machines do not compare; orders of magnitude do."
+    return Figure(
+        f"published-{study.slug}", f"Beside published figures: {study.title}",
+        "Seconds, medians over the blocks; lower is better, yet nothing is ranked here." + factors,
+        f"{len(found)} rows, {both} of them with a published and a measured time",
+        columns, tuple(_cells(study, line) for line in found), None, _reasons(comparison, study), prose=True)
+
+
+def build(comparison: Comparison) -> list[Figure]:
+    """One table a source that this run has cases of; none without the peers' workloads."""
+    figures = (_figure(comparison, study) for study in studies())
+    return [figure for figure in figures if figure is not None]
