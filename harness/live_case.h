@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "harness/histogram.h"
 #include "harness/injection.h"
@@ -36,6 +37,10 @@ struct Sample {
   std::vector<std::string> flags;
 };
 
+/// Seconds of each execution of a repeatable body, in order: `first_s` of the first, and while they add
+/// up to less than 50 ms and are fewer than 15, those that `again` makes.
+[[nodiscard]] Result<std::vector<double>> executions(double first_s, const std::function<Result<double>()>& again);
+
 class LiveCase final : public Case {
  public:
   /// `serial` numbers the cases of one store, so that ids stay unique.
@@ -58,6 +63,7 @@ class LiveCase final : public Case {
   Status fixture(const LayerId& name, const std::function<Status()>& make) override;
   Status cold() override;
   Status timed(std::string_view name, const std::function<Status()>& body) override;
+  Status timed_median(std::string_view name, const std::function<Status()>& body) override;
   Status phase(std::string_view name, const std::function<Status()>& body) override;
   Status settle() override;
   void app_wrote(std::uint64_t bytes) override { sample_.bytes_app_written += bytes; }
@@ -73,6 +79,8 @@ class LiveCase final : public Case {
 
  private:
   [[nodiscard]] Status quiet();
+  /// Seconds of `body`, with what is injected into this case.
+  [[nodiscard]] Result<double> run_timed(const std::function<Status()>& body);
 
   Store& store_;
   const Params& params_;

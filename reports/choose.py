@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import facts, text, use_cases
+from . import facts, measure, text, use_cases
 from .comparison import Comparison, Standing
 from .distributions import Distribution
 from .errors import UsageError
@@ -67,15 +67,16 @@ def pick(chosen: Sequence[UseCase], name: str | None) -> list[UseCase]:
 def _interval(standing: Standing) -> str:
     e = standing.to_best
     word = {"ci95": "95 % interval", "range": "range seen", "none": "one block"}[e.kind]
-    return f"takes {text.ratio(e.value)}× as long as the fastest ({word} {text.ratio(e.low)} to {text.ratio(e.high)})"
+    return f"{measure.distance_words(standing.measured, e.value)} ({word} {text.ratio(e.low)} to {text.ratio(e.high)})"
 
 
 def _reasons(comparison: Comparison, verdict: Verdict, standing: Standing, distribution: Distribution | None) -> tuple[str, ...]:
     driver = comparison.run.drivers[standing.driver]
-    found = [{"best": "fastest here", "only": "the only one measured", "tie": "cannot be told from the fastest: " + _interval(standing) if standing.to_best else ""}.get(
-        standing.verdict) or _interval(standing)]
+    best = measure.best_words(standing.measured)
+    found = [{"best": best.removeprefix("the ") + " here" if standing.measured == measure.TIME else best, "only": "the only one measured",
+              "tie": f"cannot be told from {best}: " + _interval(standing) if standing.to_best else ""}.get(standing.verdict) or _interval(standing)]
     if standing.seconds:
-        found[0] += f", {text.human_time(standing.seconds.value)} (geometric mean of {verdict.cells} case{'s' if verdict.cells != 1 else ''})"
+        found[0] += f", {measure.shown(standing.measured, standing.seconds.value)} (geometric mean of {verdict.cells} case{'s' if verdict.cells != 1 else ''})"
     if standing.unstable:
         found.append("its own blocks differ by more than 10 %")
     found += use_cases.price(comparison, verdict, standing.driver)
@@ -120,7 +121,7 @@ def choose(comparison: Comparison, chosen: Sequence[UseCase], distribution: Dist
     for name, reason, _ in facts.skipped(comparison):
         choice.cautions.append(f"{name} was not measured: {reason}")
     if not comparison.inference:
-        choice.cautions.append("fewer than 6 blocks: what is called fastest may be so by chance")
+        choice.cautions.append("fewer than 6 blocks: what is called best may be so by chance")
     return choice
 
 

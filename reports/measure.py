@@ -46,6 +46,16 @@ def superlative(run: Run) -> str:
     return "Fewest device bytes" if inside(run) else "Fastest"
 
 
+def best_words(kind_of: str) -> str:
+    """What the best of a ranking by `kind_of` is called."""
+    return "the fastest" if kind_of == TIME else "the one that moves the fewest device bytes"
+
+
+def distance_words(kind_of: str, ratio: float) -> str:
+    """'takes 1.3× as long as the fastest', or the same of bytes."""
+    return f"takes {text.ratio(ratio)}× as long as the fastest" if kind_of == TIME else f"moves {text.ratio(ratio)}× the device bytes of the best"
+
+
 def magnitude(seconds: float) -> str:
     """'about 10 ms': all that a time inside user-mode Linux says."""
     power = 1e-6

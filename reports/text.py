@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _TIME_UNITS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"))
+_DURATION = re.compile(r"^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?$")
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$", re.IGNORECASE)
 
 
@@ -49,6 +50,12 @@ def human_time(seconds: float) -> str:
         if abs(seconds) >= candidate * 0.9995:
             scale, unit = candidate, name
     return f"{significant(seconds / scale)} {unit}"
+
+
+def parse_duration(words: str) -> int | None:
+    """Seconds of '90s', '10m' or '1h30m', as `sbench run --budget` takes them; None for anything else."""
+    found = _DURATION.match(words) if words else None
+    return sum(int(number or 0) * unit for number, unit in zip(found.groups(), (3600, 60, 1))) if found else None
 
 
 def percent(fraction: float) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import text
+from . import measure, text
 from .comparison import Comparison, Ranking, adjust, metric_median, paired_ratio, rank
 from .errors import UsageError
 from .result_file import CaseId, Driver
@@ -171,7 +171,8 @@ def weight_words(verdict: Verdict) -> str:
 
 def set_aside_words(comparison: Comparison, verdict: Verdict) -> list[str]:
     """'vfs (0.73× the fastest) copies …' for each driver that is no candidate."""
-    return [f"{comparison.run.label(slug)}{f' ({text.ratio(e.value)}× the fastest)' if e else ''} {reason}"
+    best = "the fastest" if measure.kind(comparison.run) == measure.TIME else "the device bytes of the best"
+    return [f"{comparison.run.label(slug)}{f' ({text.ratio(e.value)}× {best})' if e else ''} {reason}"
             for slug, reason, e in verdict.set_aside]
 
 
@@ -190,7 +191,8 @@ def confidence(verdict: Verdict) -> str:
     else:
         base = "clear: outside every 95 % interval" if enough else "ahead in every block"
     shaky = any(s.unstable and s.verdict in ("best", "tie") for s in measured)
-    tail = "; times unsteady" if shaky else ""
+    unsteady = "times unsteady" if measured[0].measured == measure.TIME else "device bytes unsteady"
+    tail = f"; {unsteady}" if shaky else ""
     return f"{base}{tail}; {blocks} block{'s' if blocks != 1 else ''}" + ("" if enough else ", no inference")
 
 

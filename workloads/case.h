@@ -61,6 +61,9 @@ class Case {
 
   /// Runs and records `body` under `name`, counted in real_time. A name may repeat: times add up.
   [[nodiscard]] virtual Status timed(std::string_view name, const std::function<Status()>& body) = 0;
+  /// timed() for a body that leaves everything as it found it: a short one runs again and again
+  /// within the block, and its time is the median. Device and CPU counters are the first execution's.
+  [[nodiscard]] virtual Status timed_median(std::string_view name, const std::function<Status()>& body) = 0;
   /// Runs and records `body` under `name`, not counted in real_time.
   [[nodiscard]] virtual Status phase(std::string_view name, const std::function<Status()>& body) = 0;
   /// Runs one operation inside a phase and adds its latency to the histogram of `name`.

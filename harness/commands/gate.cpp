@@ -27,10 +27,11 @@ void add_selftest_command(CLI::App& program, CommandContext& context) {
   CLI::App* command = program.add_subcommand("selftest", "Measure the gate itself: false alarms and detection power on this machine");
   add_word(*command, "--history", "DB", "nights to replay; default: record sittings of this machine now");
   add_word(*command, "--sittings", "N", "how many to record (default: 30; METHOD asks for 60)");
-  command->add_flag("--short")->description("24 sittings of two quick cases: tests the chain, not the machine");
+  command->add_flag("--short")->description("24 sittings of one driver with 7 blocks instead of 13");
   command->add_flag("--inject")->description("also record sittings with a real 20 % slowdown, 10 % slowdown and 2 % more writes");
+  add_word(*command, "--budget", "TIME", "longest time for recording (default: 2h; with --short: 12m); the slowed sittings are kept room for");
   add_word(*command, "--image-dir", "DIR", "where sittings keep their image file (default: /var/tmp)");
-  add_word(*command, "--record", "FILE", "keep the recorded sittings there, as a history");
+  add_word(*command, "--record", "FILE", "keep the sittings there, as a history, after each of them; an interrupted recording goes on from it");
   add_word(*command, "--bootstrap", "N", "synthetic nights drawn from the real ones (default: 1000)");
   add_word(*command, "-o,--output", "FILE", "also write everything as JSON there (selftest.json)");
   add_choice(*command, "--format", {"text", "markdown", "json"}, "text (default), markdown or json");

@@ -21,9 +21,7 @@ from .replay import CONTROL_SECONDS_MIN, Replay, control_levels, measure, replay
 def suspects(before: Replay, night: Night) -> list[str]:
     """Series of `night` to measure again, as the rule sees them after the nights `before`."""
     measured = {name: m.reading for name, m in measure(night, dict(before.levels)).items()}
-    if unfit(night, before.usual_pressure) or before.panel.shifted(measured, control_levels(night)):
-        return []
-    return before.panel.suspects(measured)
+    return [] if unfit(night, before.usual_pressure) else before.panel.suspects(measured, control_levels(night))
 
 
 def command(program: str, night: Night, series: Sequence[str], output: str) -> list[str] | None:
@@ -51,6 +49,11 @@ def command(program: str, night: Night, series: Sequence[str], output: str) -> l
     return argv
 
 
+def without_pictures() -> dict[str, str]:
+    """The environment for an `sbench run` of which only the result is wanted: drawing would keep the machine busy for longer than the measuring."""
+    return os.environ | {"SBENCH_PYTHON": "/bin/true"}
+
+
 def rerun(nights: Sequence[Night], decisions: Sequence) -> tuple[Night | None, str]:
     """Measures the newest night's suspects again: (the rerun or None, why not or "")."""
     newest = nights[-1]
@@ -67,7 +70,7 @@ def rerun(nights: Sequence[Night], decisions: Sequence) -> tuple[Night | None, s
         if argv is None:
             return None, "the night's result does not say how it was run"
         print(f"measuring {len(series)} suspect{'s' if len(series) > 1 else ''} again: {', '.join(series)}", file=sys.stderr, flush=True)
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=without_pictures(), check=False)
         result = Path(folder) / "run" / "result.json"
         if not result.exists():
             last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]

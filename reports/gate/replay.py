@@ -73,8 +73,7 @@ def measure(night: Night, levels: dict[str, float]) -> dict[str, Measured]:
         logs = np.array([own[b] - index[b] for b in own if b in index])
         if len(logs) >= BLOCKS_MIN:
             estimate = statistics.paired_log_ratio(logs, night.run_id)
-            fastest = min(own[b] for b in own if b in index)
-            reading = Reading(estimate.value, fastest, (estimate.high - estimate.low) / 3.92)
+            reading = Reading(estimate.value, math.log(cell.fastest_s), (estimate.high - estimate.low) / 3.92)
             found[cell.series] = Measured(cell, reading, (estimate.high - estimate.low) / 2, len(logs))
     return found
 

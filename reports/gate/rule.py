@@ -1,9 +1,9 @@
 """The decision rule of METHOD d.2, one series and one night at a time. Knows numbers only: no files, no words.
 
 A reading is a night's location of ln seconds, seen two ways: divided by the control's time
-in the same blocks, so that a slow machine cancels; or the night's fastest block, for
-operations shorter than a time slice: they do not feel the load that makes the control slow,
-unless they are interrupted, and then not in every block. A slowdown moves both. A series is
+in the same blocks, so that a slow machine cancels; or the night's fastest execution,
+for operations shorter than a time slice: they do not feel the load that makes the control slow,
+unless they are interrupted, and then not every time. A slowdown moves both. A series is
 seen in the way that made its accepted nights agree best (its `view`). Larger is worse. The baseline is frozen while something is wrong: a night enters it only
 when nothing about it is suspicious, or a slow regression would teach the gate to accept it.
 """
@@ -11,7 +11,7 @@ when nothing about it is suspicious, or a slow regression would teach the gate t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,6 +102,14 @@ def pooled(own: float, nights: int, common: float, rule: Rule = RULE) -> float:
     return max(math.sqrt(variance), rule.floor) * math.sqrt(1 + 1.57 / nights)
 
 
+@dataclass(frozen=True)
+class Shift:
+    """Why the environment moved in a night, "" when it did not, and the views in which no series is judged then."""
+
+    why: str = ""
+    views: tuple[str, ...] = ()
+
+
 @dataclass
 class Outcome:
     """One series in one night. `status`: learning, warned, noisy, ok, suspect, regressed, improved, shifted or invalid."""
@@ -182,29 +190,42 @@ class Panel:
                                float(np.median([reading.error for reading in group[name].accepted[-rule.window:]])))
                 for name, (view, values) in seen.items()}
 
-    def shifted(self, values: Mapping[str, Reading], controls: Mapping[str, Reading]) -> str:
-        """Step 1: why the whole environment moved tonight, "" when it did not. Looks, changes nothing."""
-        rule = self.rule
-        for group, night, share, words in ((self.controls, controls, rule.shift_controls, "control"), (self.series, values, rule.shift_drivers, "driver")):
-            baselines = self.baselines(group)
-            moves = []
-            for name, reading in night.items():
-                baseline = baselines.get(name)
-                if baseline and (baseline.nights >= rule.full if words == "control" else baseline.detectable <= rule.quarantine):
-                    z, effect = baseline.judge(reading)
-                    moves.append(0 if abs(z) <= rule.suspect or abs(effect) <= rule.effect else 1 if z > 0 else -1)
-            moved = [m for m in moves if m]
-            count = len(moved) if words == "control" else max(moved.count(1), moved.count(-1), 0)
-            if count >= rule.shift_series and count > share * len(moves):
-                return f"{count} of {len(moves)} {words} series moved" + ("" if words == "control" else " the same way")
-        return ""
+    def shifted(self, values: Mapping[str, Reading], controls: Mapping[str, Reading]) -> Shift:
+        """Step 1: whether the whole environment moved tonight. Looks, changes nothing.
 
-    def suspects(self, values: Mapping[str, Reading]) -> list[str]:
+        Where only the control moved, a series that is not read through it is judged all the same,
+        unless most of its kind moved too.
+        """
+        rule, baselines = self.rule, self.baselines(self.series)
+        moves = {name: self._move(baselines[name], reading) for name, reading in values.items()
+                 if name in baselines and baselines[name].detectable <= rule.quarantine}
+
+        def together(names: Iterable[str]) -> str:
+            own = [moves[name] for name in names]
+            count = max(own.count(1), own.count(-1))
+            return f"{count} of {len(own)} driver series moved the same way" if count >= rule.shift_series and count > rule.shift_drivers * len(own) else ""
+
+        known = self.baselines(self.controls)
+        own = [self._move(known[name], reading) for name, reading in controls.items() if name in known and known[name].nights >= rule.full]
+        moved = sum(map(bool, own))
+        if moved >= rule.shift_series and moved > rule.shift_controls * len(own):
+            apart = [name for name in moves if baselines[name].view == FASTEST]
+            words = f"{moved} of {len(own)} control series moved"
+            return Shift(words, (PAIRED, FASTEST)) if together(apart) else Shift(words, (PAIRED,))
+        words = together(moves)
+        return Shift(words, (PAIRED, FASTEST)) if words else Shift()
+
+    def _move(self, baseline: Baseline, reading: Reading) -> int:
+        """1 slower, -1 faster, 0 neither beyond doubt."""
+        z, effect = baseline.judge(reading)
+        return 0 if abs(z) <= self.rule.suspect or abs(effect) <= self.rule.effect else 1 if z > 0 else -1
+
+    def suspects(self, values: Mapping[str, Reading], controls: Mapping[str, Reading]) -> list[str]:
         """Series to measure again tonight: z above the limit with a baseline that gates or warns."""
-        found = []
+        shift, found = self.shifted(values, controls), []
         for name, baseline in self.baselines(self.series).items():
             known = self.series[name].alarmed_since is not None or baseline.detectable > self.rule.quarantine
-            if name in values and not known and baseline.judge(values[name])[0] > self.rule.suspect:
+            if name in values and not known and baseline.view not in shift.views and baseline.judge(values[name])[0] > self.rule.suspect:
                 found.append(name)
         return found
 
@@ -216,7 +237,7 @@ class Panel:
         it is judged and stays out of every baseline.
         """
         self.night += 1
-        shift = self.shifted(values, controls) if valid else ""
+        shift = self.shifted(values, controls) if valid else Shift()
         baselines = self.baselines(self.series)
         outcomes = {}
         for name, reading in values.items():
@@ -226,16 +247,16 @@ class Panel:
                 outcome.status = "invalid"
                 continue
             series.readings.append((self.night, reading))
-            if shift:
+            if shift.why and (baseline is None or baseline.view in shift.views):
                 outcome.status, outcome.cusum, outcome.since = "shifted", series.cusum, series.alarmed_since
                 continue
             self._judge(series, outcome, reading, (reruns or {}).get(name))
             if learn and outcome.accepted:
                 series.accepted.append(reading)
-        if valid and not shift and learn:
+        if valid and not shift.why and learn:
             for name, reading in controls.items():
                 self.controls.setdefault(name, Series()).accepted.append(reading)
-        return shift, outcomes
+        return shift.why, outcomes
 
     def _judge(self, series: Series, outcome: Outcome, reading: Reading, rerun: Reading | None) -> None:
         rule, baseline = self.rule, outcome.baseline

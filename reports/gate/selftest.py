@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -62,7 +63,16 @@ class Selftest:
     synthetic_shifted: int
     synthetic_alarms: int  # nights with at least one
     power: list[Power]
-    injected: list[tuple[str, str, list[str], str]]  # (date, what was injected, alarms, verdict's word)
+    injected: list[tuple[str, str, list[str], str]]  # (date, what was injected, alarms, verdict's word), one a night
+
+    @property
+    def missed(self) -> list[str]:
+        """Injections that no night of theirs raised an alarm for, in a series they name."""
+        def hit(what: str, alarms: Sequence[str]) -> bool:
+            return any(re.search(what.rpartition("=")[0].lower(), name.lower()) for name in alarms)
+
+        every = dict.fromkeys(what for _, what, _, _ in self.injected)
+        return [what for what in every if not any(hit(what, alarms) for _, own, alarms, _ in self.injected if own == what)]
 
     @property
     def real_bound(self) -> float:
@@ -74,9 +84,9 @@ class Selftest:
 
     @property
     def fit(self) -> bool:
-        """METHOD d.6: the A/A bound is at most 3 %, and every gated series shows 10 % within 7 nights 90 % of the time."""
+        """METHOD d.6: the A/A bound is at most 3 %, every gated series shows 10 % within 7 nights 90 % of the time, and what was injected was found."""
         gated = [p for p in self.power if p.gated]
-        return bool(gated) and not self.alarms and self.synthetic_bound <= FALSE_ALARMS_MAX and all(p.found[(0.10, 7)] >= POWER_MIN for p in gated)
+        return bool(gated) and not self.alarms and not self.missed and self.synthetic_bound <= FALSE_ALARMS_MAX and all(p.found[(0.10, 7)] >= POWER_MIN for p in gated)
 
 
 def upper_bound(events: int, trials: int) -> float:

@@ -34,6 +34,7 @@ def _misses(test: Selftest) -> list[str]:
         found.append(f"the bound of false alarms is {text.percent(test.synthetic_bound)}" + ("" if test.synthetic_alarms else " (more synthetic nights would lower it)"))
     gated = [p for p in test.power if p.gated]
     weak = [p for p in gated if p.found[(0.10, 7)] < POWER_MIN]
+    found += [f"not found within its nights: {what}" for what in test.missed]
     if not gated:
         found.append("no series is steady enough to be gated")
     if weak:

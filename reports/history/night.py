@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from .. import likeness
 from ..comparison import HARNESS_FAMILY, UNEQUAL_WORK
 from ..result_file import CaseId, Run, Sample, driver_of
 
+FASTEST = "fastest_execution_s"  # the metric of operations that are repeated within a block
 CONFIRMS = "confirmation:"  # kind of a rerun of suspects: the word before the night's run id
 # What is kept of the result's body beside the samples.
 _FACTS = ("profile", "seed", "order", "command", "request", "blocks_planned", "blocks_done", "complete", "control", "device",
@@ -24,7 +26,10 @@ _FACTS = ("profile", "seed", "order", "command", "request", "blocks_planned", "b
 
 @dataclass(frozen=True)
 class Cell:
-    """One case on one driver, all blocks: parallel lists, `metrics` those that are gated, besides the time."""
+    """One case on one driver, all blocks: parallel lists, `metrics` those that are gated, besides the time.
+
+    `fastest`: of the executions within each block, where the operation was repeated there; else empty.
+    """
 
     case: str  # workload/param:value/…
     driver: str
@@ -33,6 +38,12 @@ class Cell:
     blocks: tuple[int, ...]
     seconds: tuple[float, ...]
     metrics: dict[str, tuple[float, ...]] = field(hash=False)
+    fastest: tuple[float, ...] = ()
+
+    @property
+    def fastest_s(self) -> float:
+        """The shortest time seen."""
+        return min(self.fastest or self.seconds)
 
     @property
     def workload(self) -> str:
@@ -93,7 +104,7 @@ class Night:
 
     def as_json(self) -> dict[str, Any]:
         cells = [{"case": c.case, "driver": c.driver, "engine": c.engine, "version": c.version, "blocks": c.blocks, "seconds": c.seconds,
-                  "metrics": c.metrics} for c in self.cells]
+                  "metrics": c.metrics} | ({"fastest": c.fastest} if c.fastest else {}) for c in self.cells]
         return {"run_id": self.run_id, "date": self.date, "kind": self.kind, "machine": self.machine, "fingerprint": self.fingerprint,
                 "suite": self.suite, "injected": self.injected, "facts": self.facts, "cells": cells}
 
@@ -102,8 +113,9 @@ def cell_from_json(entry: dict[str, Any]) -> Cell:
     """Raises KeyError, TypeError or ValueError for what is no cell."""
     metrics = {str(name): tuple(float(v) for v in values) for name, values in entry["metrics"].items()}
     cell = Cell(str(entry["case"]), str(entry["driver"]), str(entry["engine"]), int(entry["version"]),
-                tuple(int(b) for b in entry["blocks"]), tuple(float(s) for s in entry["seconds"]), metrics)
-    if any(len(values) != len(cell.blocks) for values in (cell.seconds, *metrics.values())):
+                tuple(int(b) for b in entry["blocks"]), tuple(float(s) for s in entry["seconds"]), metrics,
+                tuple(float(s) for s in entry.get("fastest", ())))
+    if any(len(values) != len(cell.blocks) for values in (cell.seconds, *metrics.values(), *([cell.fastest] if cell.fastest else []))):
         raise ValueError(f"{cell.series}: lists of unequal length")
     return cell
 
@@ -112,6 +124,15 @@ def from_json(entry: dict[str, Any]) -> Night:
     """Raises KeyError, TypeError or ValueError for what is no night."""
     words = {name: str(entry[name]) for name in ("run_id", "date", "kind", "machine", "fingerprint", "suite", "injected")}
     return Night(**words, facts=dict(entry["facts"]), cells=tuple(cell_from_json(each) for each in entry["cells"]))
+
+
+def with_confirmations(runs: Iterable[Night]) -> list[Night]:
+    """The runs that are no reruns, in order, each with the reruns that confirm it; reruns of unknown nights are left out."""
+    found = list(runs)
+    by_id = {n.run_id: n for n in found if not n.confirms}
+    for night in by_id.values():
+        night.confirmations = [each for each in found if each.confirms == night.run_id]
+    return list(by_id.values())
 
 
 def fingerprint(run: Run) -> str:
@@ -135,8 +156,9 @@ def from_run(run: Run) -> Night:
         if not samples or case.workload.split(".")[0] == HARNESS_FAMILY or not run.drivers[driver].stores_layers:
             continue
         kept = {name: tuple(s.metrics[name] for s in samples.values()) for name in metrics if all(name in s.metrics for s in samples.values())}
+        fastest = [s.metrics.get(FASTEST) for s in samples.values()]
         cells.append(Cell(case.key, driver, run.drivers[driver].engine, body["workloads"][case.workload]["version"], tuple(samples),
-                          tuple(round(s.seconds, 9) for s in samples.values()), kept))
+                          tuple(round(s.seconds, 9) for s in samples.values()), kept, () if None in fastest else tuple(round(s, 9) for s in fastest)))
     facts = {name: body[name] for name in _FACTS if name in body}
     return Night(body["run_id"], str(run.context["date"]), body["kind"], likeness.machine(run), fingerprint(run),
                  f"{body['suite']['name']} {body['suite']['version']}", body.get("injected", ""), facts, tuple(cells))

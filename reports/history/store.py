@@ -221,12 +221,7 @@ class History:
 
     def nights(self, machine: str | None = None) -> list[Night]:
         """The runs that are no reruns, oldest first, each with its confirmations."""
-        found = self.runs(machine)
-        by_id = {n.run_id: n for n in found if not n.confirms}
-        for each in found:
-            if each.confirms in by_id:
-                by_id[each.confirms].confirmations.append(each)
-        return list(by_id.values())
+        return night.with_confirmations(self.runs(machine))
 
     def one_machine(self, machine: str | None) -> str:
         """`machine`, or the only one there is."""

@@ -5,11 +5,14 @@
 #include <chrono>
 #include <fstream>
 #include <regex>
+#include <thread>
 
 #include "drivers/base/file.h"
 #include "drivers/base/rng.h"
+#include "drivers/base/units.h"
 #include "drivers/base/usage_error.h"
 #include "harness/histogram.h"
+#include "harness/live_case.h"
 #include "harness/plan.h"
 #include "harness/progress.h"
 #include "harness/recorder.h"
@@ -239,6 +242,45 @@ TEST(InjectionTest, it_waits_its_share_and_writes_without_leaving_a_file) {
   ASSERT_TRUE(Injection::parse("x=write:1400K")->write(folder.path()).ok());
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
   EXPECT_FALSE(Injection::parse("x=write:1400K")->write(folder.path() / "missing").ok());
+}
+
+TEST(LiveCaseTest, short_operations_are_executed_fifteen_times_or_for_fifty_milliseconds) {
+  const auto made = [](double first_s, double next_s) { return executions(first_s, [&]() -> Result<double> { return next_s; })->size(); };
+  EXPECT_EQ(made(0.001, 0.001), 15u);
+  EXPECT_EQ(made(0.030, 0.012), 3u);
+  EXPECT_EQ(made(0.060, 0.001), 1u);
+  EXPECT_FALSE(executions(0.001, []() -> Result<double> { return plain_error(EIO, "broken"); }).ok());
+}
+
+TEST(LiveCaseTest, a_repeatable_operation_is_one_stretch_of_its_median) {
+  if (!testing::is_root()) {
+    GTEST_SKIP() << "needs root for a loop device";
+  }
+  const testing::TemporaryFolder folder;
+  auto device = Device::make_image(folder.path(), 64 * kMiB);
+  ASSERT_TRUE(device.ok()) << device.error().what;
+  const Variant variant = parse_variant("null", {});
+  ASSERT_TRUE(variant.spec->format(**device, variant.options).ok());
+  auto store = Store::open(**device, variant, folder.path());
+  ASSERT_TRUE(store.ok()) << store.error().what;
+  const Params params;
+  LiveCase live(**store, params, 1, 1, nullptr);
+  ASSERT_TRUE(live.begin().ok());
+  int runs = 0;
+  ASSERT_TRUE(live.timed_median("long", [&]() -> Status {
+                    ++runs;
+                    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+                    return {};
+                  }).ok());
+  EXPECT_EQ(runs, 1);
+  const double long_s = live.sample().real_s;
+  EXPECT_GE(long_s, 0.06);
+  ASSERT_TRUE(live.timed_median("short", [&]() -> Status { return ++runs, Status(); }).ok());
+  const auto& phase = live.sample().phases.back().second;
+  EXPECT_EQ(phase.count, 1u);
+  EXPECT_TRUE(phase.timed);
+  EXPECT_NEAR(long_s + phase.seconds, live.sample().real_s, 1e-9);
+  EXPECT_FALSE(live.timed_median("broken", [&]() -> Status { return plain_error(EIO, "broken"); }).ok());
 }
 
 TEST(ProgressTest, plain_lines_carry_counts_and_json_lines_parse) {

@@ -12,7 +12,7 @@ import synthetic_nights as made
 import synthetic_result
 from conftest import run_reports, stored
 
-from reports.gate import confirm, selftest
+from reports.gate import confirm
 from reports.gate.replay import replay
 from reports.gate.rule import RULE, change_point
 from reports.gate.verdict import Verdict
@@ -292,17 +292,3 @@ def test_the_command_measures_suspects_again_at_once(history, tmp_path):
 
 
 # Selftest
-
-
-def test_selftest_measures_false_alarms_and_power():
-    test = selftest.run(made.nights(42), synthetic=60, repetitions=3)
-    assert test.alarms == [] and test.gated == 22 and test.synthetic_gated == 60
-    assert all(p.gated for p in test.power)
-    assert np.mean([p.found[(0.20, 3)] for p in test.power]) > 0.9
-    assert np.mean([p.found[(0.20, 1)] for p in test.power]) >= np.mean([p.found[(0.05, 1)] for p in test.power])
-
-
-def test_bounds_are_those_of_clopper_and_pearson():
-    assert selftest.upper_bound(0, 60) == pytest.approx(0.049, abs=0.001)  # METHOD d.6
-    assert selftest.upper_bound(0, 300) == pytest.approx(0.010, abs=0.001)
-    assert selftest.upper_bound(3, 3) == 1.0

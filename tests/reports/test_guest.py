@@ -73,3 +73,27 @@ def test_compare_of_guest_runs_judges_bytes_and_no_times(tmp_path):
     done = run_reports("compare", stored(tmp_path / "a.json", document), stored(tmp_path / "b.json", slower), "--format", "json")
     assert done.returncode in (0, 4), done.stdout + done.stderr
     assert not [row for row in json.loads(done.stdout)["rows"] if row["metric"] == "real_time"]
+def test_winners_inside_user_mode_linux_are_not_called_fastest(tmp_path):
+    document = inside_uml(synthetic_result.make(blocks=9))
+    other = copy.deepcopy(document)
+    other["sbench"]["run_id"] = "e" * 26
+    other["sbench"]["environment"]["identity"]["machine"] = "m-other"
+    other["sbench"]["environment"]["version"]["distribution"] = "Other Linux 1"
+    first, second = stored(tmp_path / "a.json", document), stored(tmp_path / "b.json", other)
+    markdown = run_reports("report", first, second, "--format", "markdown").stdout
+    assert "Which driver wins on which system" in markdown
+    assert "astest" not in markdown.split("<summary>Method")[0]
+    assert "Driver with the fewest device bytes for each use on each system" in markdown
+    assert "Device bytes as a ratio to native" in markdown and "Time as a ratio" not in markdown
+
+
+def test_a_guest_beside_a_host_shares_no_ratio(tmp_path):
+    """A user-space engine has one class in both; its seconds here and its bytes there are not set beside each other."""
+    document = synthetic_result.make(blocks=9)
+    for driver in document["sbench"]["drivers"]:
+        driver["engine"] = "userspace"
+    guest = inside_uml(document)
+    guest["sbench"]["environment"]["identity"]["machine"] = "m-other"
+    markdown = run_reports("report", stored(tmp_path / "a.json", document), stored(tmp_path / "b.json", guest), "--format", "markdown").stdout
+    assert "by device bytes" in markdown
+    assert "The same drivers on each system" not in markdown

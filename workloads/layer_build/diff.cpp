@@ -106,10 +106,15 @@ Status run(Case& c) {
   SBENCH_TRY(mount.release());
   SBENCH_TRY(quiet(c));
 
-  CountingSink tar;
-  SBENCH_TRY(c.timed("diff", [&] { return c.driver().diff(container, image, tar); }));
+  std::uint64_t tar_bytes = 0;
+  SBENCH_TRY(c.timed_median("diff", [&]() -> Status {
+    CountingSink tar;
+    SBENCH_TRY(c.driver().diff(container, image, tar));
+    tar_bytes = tar.bytes();
+    return {};
+  }));
   SBENCH_TRY(c.settle());
-  c.metric("diff_tar_bytes", static_cast<double>(tar.bytes()));
+  c.metric("diff_tar_bytes", static_cast<double>(tar_bytes));
   c.metric("image_files", static_cast<double>(count));
   c.metric("changed_files", static_cast<double>(plan.changes.size()));
 
@@ -119,7 +124,7 @@ Status run(Case& c) {
     return {};
   }));
   SBENCH_TRY(verify_changes(changes, plan));
-  SBENCH_TRY(verify(tar.bytes() >= plan.bytes, "the diff holds all changed content"));
+  SBENCH_TRY(verify(tar_bytes >= plan.bytes, "the diff holds all changed content"));
   if (count <= kUnpackedMax) {
     SBENCH_TRY(verify_diff(c, container, image, files, plan));
   }
@@ -134,7 +139,7 @@ bool keep(const Params& params, Profile profile) {
 const RegisterWorkload kRegistered{{
     .name = "layer_build.diff",
     .summary = "packing a container's changes, by files in the image and files changed",
-    .version = 1,
+    .version = 2,  // 2: a short diff is the median of several
     .cache = "warm",
     .durability = "none",
     .params = {{"files",
