@@ -1,5 +1,6 @@
 """choose: ranks with reasons, ties, silence where nothing was measured, and the table of distributions."""
 
+import dataclasses
 import json
 import re
 
@@ -47,7 +48,15 @@ def test_what_a_distribution_does_not_ship_is_set_aside_with_the_reason(both_cla
         assert {p.driver for p in each.places} <= {"overlay2", "vfs"}
         assert sum("does not ship btrfs" in words for words in each.aside) == 2, "btrfs itself, and overlay2 on btrfs"
     assert any("nothing was measured on RHEL 10" in words for words in choice.cautions)
-    assert any("whether overlayfs is shipped is unknown" in r for each in kernel for p in each.places for r in p.reasons if p.driver == "overlay2")
+
+
+def test_what_nobody_knows_and_what_comes_from_elsewhere_stands_among_the_reasons(both_classes):
+    """By facilities, not by a real row, which may become known."""
+    row = dataclasses.replace(distributions.find("rhel"), facilities=dict.fromkeys(distributions.FACILITIES, "unknown") | {"btrfs": "out-of-tree"})
+    choice = choose.choose(Comparison(load(both_classes)), use_cases.load(), row)
+    reasons = {p.driver: p.reasons for each in choice.lists if each.engine == "kernel" for p in each.places}
+    assert "whether overlayfs is shipped is unknown" in reasons["overlay2"]
+    assert "btrfs is an out-of-tree module there" in reasons["btrfs"]
 
 
 def test_nothing_measured_is_said_aloud(tmp_path):
