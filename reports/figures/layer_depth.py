@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Any
 
 from .. import text
 from ..comparison import Comparison
 from ..histogram import Histogram
-from . import Figure, canvas, series
-from ..statistics import Estimate
+from . import Figure, series
 
 WORKLOAD = "layer_build.depth"
 _OP = re.compile(r"^(mount|lookup)_depth_(\d+)$")
@@ -33,25 +31,6 @@ def _medians(comparison: Comparison) -> dict[str, dict[str, dict[int, float]]]:
     return found
 
 
-def _draw(comparison: Comparison, medians: dict[str, dict[str, dict[int, float]]]) -> Any:
-    figure, axes = canvas.new(canvas.WIDTH_IN, 4.2, 1, len(medians))
-    for ax, (op, by_driver) in zip(axes[0], medians.items()):
-        ax.set(xscale="log", yscale="log", xlabel="layers", title=TITLES[op])
-        depths = sorted({d for own in by_driver.values() for d in own})
-        ends = []
-        for driver, own in by_driver.items():
-            points = [(depth, Estimate(own[depth], own[depth], own[depth], "none", 1)) for depth in sorted(own)]
-            series.draw_line(ax, comparison, driver, points)
-            ends.append((points[-1][0], points[-1][1].value, comparison.run.display(driver), canvas.styles(comparison.run)[driver].light))
-        ax.set_xticks(depths, labels=[str(d) for d in depths])
-        ax.minorticks_off()
-        series.time_ticks(ax.yaxis)
-        if ax is axes[0][-1]:
-            canvas.label_ends(ax, ends)
-    axes[0][0].set_ylabel("median time (lower is better)")
-    return figure
-
-
 def build(comparison: Comparison) -> Figure | None:
     """None without layer_build.depth or its latencies."""
     medians = _medians(comparison)
@@ -68,4 +47,4 @@ def build(comparison: Comparison) -> Figure | None:
         "layer-depth", "What layers below a container cost",
         "Median times (service time, closed loop) against the number of layers. Lower is better. Times of different engine classes do not compare.",
         f"{last[0]} at {last[1]} layers: " + ", ".join(f"{run.display(d)} {v}" for d, v in zip(drivers, last[2:])),
-        ("operation", "layers", *(run.display(d) for d in drivers)), rows, partial(_draw, comparison, medians))
+        ("operation", "layers", *(run.display(d) for d in drivers)), rows, partial(series.draw_medians, comparison, {TITLES[op]: own for op, own in medians.items()}))

@@ -12,7 +12,9 @@ _NONE = "–"
 
 
 def _time(seconds: float | None) -> str:
-    return _NONE if seconds is None else text.human_time(seconds)
+    if seconds is None:
+        return _NONE
+    return text.human_time(seconds) if seconds < 7200 else f"{text.trimmed(seconds / 3600)} h"
 
 
 def _factor(value: float | None) -> str:

@@ -71,6 +71,26 @@ def draw_line(axes: Any, comparison: Comparison, driver: str, points: list[tuple
                   capsize=0, elinewidth=3.5, ecolor=style.light + "40")
 
 
+def draw_medians(comparison: Comparison, panels: dict[str, dict[str, dict[int, float]]], xlabel: str = "layers") -> Any:
+    """A panel a title: driver → count → median seconds, both axes logarithmic."""
+    figure, axes = canvas.new(canvas.WIDTH_IN, 4.2, 1, len(panels))
+    for ax, (title, by_driver) in zip(axes[0], panels.items()):
+        ax.set(xscale="log", yscale="log", xlabel=xlabel, title=title)
+        counts = sorted({count for own in by_driver.values() for count in own})
+        ends = []
+        for driver, own in by_driver.items():
+            points = [(count, Estimate(own[count], own[count], own[count], "none", 1)) for count in sorted(own)]
+            draw_line(ax, comparison, driver, points)
+            ends.append((points[-1][0], points[-1][1].value, comparison.run.display(driver), canvas.styles(comparison.run)[driver].light))
+        ax.set_xticks(counts, labels=[str(count) for count in counts])
+        ax.minorticks_off()
+        time_ticks(ax.yaxis)
+        if ax is axes[0][-1]:
+            canvas.label_ends(ax, ends)
+    axes[0][0].set_ylabel("median time (lower is better)")
+    return figure
+
+
 def log_bytes_axis(axis: Any, values: list[float]) -> None:
     """Ticks at the given sizes."""
     from ..text import human_bytes

@@ -1,5 +1,6 @@
 """The page that sets measured figures beside published ones: data, factors, words."""
 
+import copy
 import re
 import statistics
 
@@ -8,6 +9,7 @@ import synthetic_result
 from conftest import run_reports, stored
 from reports import result_file
 from reports.comparison import Comparison
+from reports.figures import neighbours, population
 from reports.figures import published as page
 from reports.published import lines, studies
 
@@ -110,3 +112,41 @@ def test_report_has_the_page_in_html_and_markdown(tmp_path):
 
 def test_without_the_peers_workloads_there_is_no_page(tmp_path):
     assert page.build(compared(tmp_path, peers=False)) == []
+
+
+def histogram_of(*milliseconds):
+    return synthetic_result._histogram([int(value * 1e6) for value in milliseconds])
+
+
+def with_latencies(tmp_path, workload, params, by_driver):
+    """A result whose only peers' cell is `workload`, with the given latencies for each driver."""
+    document = synthetic_result.make(drivers=("native", "overlay2", "btrfs"), blocks=2, workloads=("layer_build.pull",))
+    document["sbench"]["workloads"][workload] = {"version": 1, "summary": "s", "cache": "warm", "durability": "none", "params": {}}
+    like = document["benchmarks"][0]
+    for driver, latency in by_driver.items():
+        for each in params:
+            entry = copy.deepcopy(like)
+            entry["name"] = entry["run_name"] = "/".join([workload, driver, *(f"{k}:{v}" for k, v in each.items())])
+            entry["sbench"] |= {"workload": workload, "driver": driver, "params": each, "latency": latency(each), "phases": {}}
+            document["benchmarks"].append(entry)
+    return Comparison(result_file.load(stored(tmp_path / "latencies.json", document)))
+
+
+def test_a_deletion_is_set_against_the_neighbour_alone(tmp_path):
+    comparison = with_latencies(tmp_path, "peers.neighbour", [{"writes": "3", "scale": "1"}], {
+        "overlay2": lambda _: {"alone": histogram_of(1, 1, 1), "beside_deletion": histogram_of(4, 4, 9)}})
+    (figure,) = neighbours.build(comparison)
+    driver, files, alone, beside, ratio, longest, writes = figure.rows[0]
+    assert (driver, files, writes) == ("overlay2", "scale:1", "3")
+    assert float(ratio.rstrip("×")) == pytest.approx(4, rel=0.02) and longest.startswith(("8.9", "9.0"))
+
+
+def test_layers_in_the_store_are_read_per_operation_and_count(tmp_path):
+    params = [{"layers": n} for n in ("1", "100")]
+    comparison = with_latencies(tmp_path, "scale.layers", params, {
+        driver: lambda each: {"prepare": histogram_of(int(each["layers"]) ** 0.5), "remove": histogram_of(2)} for driver in ("overlay2", "btrfs")})
+    figure = population.build(comparison)
+    assert population.medians(comparison)["prepare"]["btrfs"][100] == pytest.approx(0.010, rel=0.01)
+    assert [row[:2] for row in figure.rows] == [("prepare a layer", "1"), ("prepare a layer", "100"), ("remove it", "1"), ("remove it", "100")]
+    assert "overlay2 10.0×" in figure.alt or "overlay2 9.9" in figure.alt
+    figure.draw()

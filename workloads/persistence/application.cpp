@@ -147,7 +147,7 @@ Status run_application(Case& c, const std::string& image_name, Application& appl
 
 ParamSpec place_param() {
   const std::vector<std::string> all = {"layer", "volume", "bind"};
-  return {"place", "where the data lies: writable layer, named volume or bind mount", {{all, all, all, all}}};
+  return {"place", "where the data lies: writable layer, named volume or bind mount", {{all, {"layer", "volume"}, all, all}}};
 }
 
 }  // namespace sbench
