@@ -90,6 +90,7 @@ Status check_options(const Options& options) {
   SBENCH_TRY_SET([[maybe_unused]] const auto chunk, parse_chunk_bytes(options));
   SBENCH_TRY_SET([[maybe_unused]] const auto base, base_bytes(options, kBaseBytesDefault));
   SBENCH_TRY_SET([[maybe_unused]] const auto floor, min_free_percent(options));
+  SBENCH_TRY_SET([[maybe_unused]] const auto full, parse_full(options));
   return {};
 }
 
@@ -398,6 +399,17 @@ Result<std::uint64_t> parse_chunk_bytes(const Options& options) {
   return bytes;
 }
 
+Result<std::optional<std::chrono::seconds>> parse_full(const Options& options) {
+  constexpr int kSecondsMax = 86'400;
+  const auto& text = options.at("dm.full_timeout");
+  int seconds = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (failure != std::errc() || *end != '\0' || seconds < 1 || seconds > kSecondsMax) {
+    return plain_error(EINVAL, "dm.full_timeout: '{}' is no number of seconds from 1 to {}", text, kSecondsMax);
+  }
+  return options.at("dm.full") == "queue" ? std::optional(std::chrono::seconds(seconds)) : std::nullopt;
+}
+
 bool is_on(const Options& options, const char* name) {
   const auto& value = options.at(name);
   return value == "true" || (value == "auto" && options.at("pool") != "direct-lvm");
@@ -423,6 +435,8 @@ DriverSpec devicemapper_driver() {
       {"dm.mkfsarg", "", "further arguments of mkfs", {}},
       {"dm.mountopt", "", "further mount options", {}},
       {"dm.min_free_space", "10%", "no new layer when less of the pool's data or metadata is free", {}},
+      {"dm.full", "error", "writes that find the pool's data space full fail at once, or wait for space", {"error", "queue"}},
+      {"dm.full_timeout", "60", "dm.full=queue: seconds after which they fail", {}},
       {"dm.use_deferred_removal", "true", "a device in use is taken down by its last user", truth},
       {"dm.blkdiscard", "auto", "deleting a layer discards its chunks on the device below; auto: not with pool=direct-lvm",
        {"auto", "true", "false"}},

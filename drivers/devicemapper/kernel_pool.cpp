@@ -1,6 +1,7 @@
 #include "drivers/devicemapper/kernel_pool.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
@@ -18,6 +19,8 @@ namespace sbench::devicemapper {
 namespace {
 
 constexpr std::uint64_t kMetadataBlockBytes = 4096;
+/// Seconds, of all thin pools of the kernel.
+constexpr const char* kQueueTime = "/sys/module/dm_thin_pool/parameters/no_space_timeout";
 
 /// The thin-pool target's status line (Documentation/admin-guide/device-mapper/thin-provisioning.rst).
 struct PoolStatus {
@@ -68,18 +71,25 @@ Result<std::filesystem::path> metadata_node(const std::string& prefix) {
 
 }  // namespace
 
-KernelPool::KernelPool(std::string prefix, const Options& options, std::uint64_t chunk_bytes)
+KernelPool::KernelPool(std::string prefix, const Options& options, std::uint64_t chunk_bytes,
+                       std::optional<std::chrono::seconds> queue_time)
     : prefix_(std::move(prefix)),
       chunk_bytes_(chunk_bytes),
       zeroing_(!is_on(options, "dm.skip_block_zeroing")),
       discards_(is_on(options, "dm.blkdiscard")),
-      deferred_(is_on(options, "dm.use_deferred_removal")) {}
+      deferred_(is_on(options, "dm.use_deferred_removal")),
+      queue_time_(queue_time) {}
+
+Result<std::unique_ptr<KernelPool>> KernelPool::prepare(const Device& device, const Options& options) {
+  SBENCH_TRY_SET(const std::string prefix, name_prefix(device));
+  SBENCH_TRY_SET(const std::uint64_t chunk_bytes, parse_chunk_bytes(options));
+  SBENCH_TRY_SET(const auto queue_time, parse_full(options));
+  return std::unique_ptr<KernelPool>(new KernelPool(prefix, options, chunk_bytes, queue_time));
+}
 
 Result<std::unique_ptr<ThinDevices>> KernelPool::open(Device& device, const Options& options,
                                                       const std::filesystem::path& directory) {
-  SBENCH_TRY_SET(const std::string prefix, name_prefix(device));
-  SBENCH_TRY_SET(const std::uint64_t chunk_bytes, parse_chunk_bytes(options));
-  std::unique_ptr<KernelPool> pool(new KernelPool(prefix, options, chunk_bytes));
+  SBENCH_TRY_SET(auto pool, prepare(device, options));
   SBENCH_TRY_SET(const auto standing, dm_find(pool->pool_name()));
   if (standing) {
     SBENCH_TRY(dm_cancel_removal(pool->pool_name()));
@@ -96,20 +106,40 @@ Status KernelPool::format(Device& device, const Options& options) {
   if (options.at("pool") == "loop-lvm") {
     return {};  // its files are made at the first opening
   }
-  SBENCH_TRY_SET(const std::string prefix, name_prefix(device));
-  SBENCH_TRY_SET(const std::uint64_t chunk_bytes, parse_chunk_bytes(options));
-  KernelPool pool(prefix, options, chunk_bytes);
-  SBENCH_TRY_SET(pool.place_, PoolPlace::open(device, options, {}, true));
-  SBENCH_TRY(pool.start(*pool.place_));
-  return pool.sync();
+  SBENCH_TRY_SET(const auto pool, prepare(device, options));
+  SBENCH_TRY_SET(pool->place_, PoolPlace::open(device, options, {}, true));
+  SBENCH_TRY(pool->start(*pool->place_));
+  return pool->sync();
 }
 
 Status KernelPool::start(const PoolPlace& place) {
   const std::uint64_t low_water_chunks = place.data_bytes() / chunk_bytes_ / 10;
+  std::vector<std::string> features;
+  if (!zeroing_) {
+    features.emplace_back("skip_block_zeroing");
+  }
+  if (queue_time_) {
+    SBENCH_TRY(set_queue_time());
+  } else {
+    features.emplace_back("error_if_no_space");
+  }
   const std::string arguments =
-      fmt::format("{} {} {} {} {} {}error_if_no_space", place.metadata().string(), place.data().string(),
-                  chunk_bytes_ / kSectorBytes, low_water_chunks, zeroing_ ? 1 : 2, zeroing_ ? "" : "skip_block_zeroing ");
+      fmt::format("{} {} {} {} {} {}", place.metadata().string(), place.data().string(), chunk_bytes_ / kSectorBytes,
+                  low_water_chunks, features.size(), fmt::join(features, " "));
   return dm_create(pool_name(), make_uuid(pool_name()), {place.data_bytes(), "thin-pool", arguments});
+}
+
+/// dm-thin reads its queue time at the moment a pool runs full.
+Status KernelPool::set_queue_time() {
+  const std::string wanted = std::to_string(queue_time_->count());
+  const std::string now = read_trimmed(kQueueTime);
+  if (now == wanted) {
+    return {};
+  }
+  SBENCH_TRY_SET(const Fd file, open_file(kQueueTime, O_WRONLY));
+  SBENCH_TRY(write_all(file.get(), wanted, kQueueTime));
+  earlier_queue_time_ = now;
+  return {};
 }
 
 KernelPool::~KernelPool() {
@@ -124,6 +154,11 @@ KernelPool::~KernelPool() {
     }
   }
   static_cast<void>(dm_remove(pool_name(), true));
+  if (!earlier_queue_time_.empty()) {
+    if (const auto file = open_file(kQueueTime, O_WRONLY); file.ok()) {
+      static_cast<void>(write_all(file->get(), earlier_queue_time_, kQueueTime));
+    }
+  }
 }
 
 void KernelPool::keep() {
@@ -218,7 +253,7 @@ Result<std::uint64_t> KernelPool::own_bytes(ThinId id) {
 Result<PoolUsage> KernelPool::usage() {
   SBENCH_TRY_SET(const PoolStatus now, read_status(pool_name()));
   return PoolUsage{now.data_used * chunk_bytes_, now.data_total * chunk_bytes_,
-                   now.metadata_used * kMetadataBlockBytes, now.metadata_total * kMetadataBlockBytes, now.transaction};
+                   now.metadata_used * kMetadataBlockBytes, now.metadata_total * kMetadataBlockBytes, now.transaction, 0};
 }
 
 Status KernelPool::sync() {
@@ -231,6 +266,7 @@ std::vector<std::pair<std::string, std::string>> KernelPool::status() {
       {"Pool Name", pool_name()},
       {"Zeroing of new chunks", zeroing_ ? "true" : "false"},
       {"Discard on delete", discards_ ? "true" : "false"},
+      {"When Full", queue_time_ ? fmt::format("queue for {} s", queue_time_->count()) : "error"},
       {"Deferred Removal Enabled", deferred_ ? "true" : "false"},
       {"Thin Pool Target", dm_target_version("thin-pool").value_or("unknown")},
   };

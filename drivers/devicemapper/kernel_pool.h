@@ -3,8 +3,9 @@
 // Every change is a message to the pool, followed by a new transaction id, as
 // Docker did: the id counts the driver's changes. An origin that is active is
 // suspended while its snapshot is taken, which flushes its file system. A pool
-// out of space fails writes at once (error_if_no_space) instead of holding them
-// for the kernel's 60 s: a benchmark must end.
+// out of space fails writes at once (error_if_no_space), or with dm.full=queue holds
+// them for dm.full_timeout: dm-thin has one such time for all pools of the kernel, which
+// is set where it differs, and set back when this object takes its pool down.
 //
 // Taking down is deferred where something still uses a device: nothing stays
 // once its last user has gone.
@@ -41,7 +42,10 @@ class KernelPool final : public ThinDevices {
   void keep() override;
 
  private:
-  KernelPool(std::string prefix, const Options& options, std::uint64_t chunk_bytes);
+  KernelPool(std::string prefix, const Options& options, std::uint64_t chunk_bytes,
+             std::optional<std::chrono::seconds> queue_time);
+  [[nodiscard]] static Result<std::unique_ptr<KernelPool>> prepare(const Device& device, const Options& options);
+  [[nodiscard]] Status set_queue_time();
   [[nodiscard]] Status start(const PoolPlace& place);
   /// A message that changes the pool, and the transaction id after it.
   [[nodiscard]] Status change(const std::string& message);
@@ -54,6 +58,8 @@ class KernelPool final : public ThinDevices {
   bool zeroing_;
   bool discards_;
   bool deferred_;
+  std::optional<std::chrono::seconds> queue_time_;  ///< nothing: a full pool fails writes
+  std::string earlier_queue_time_;                  ///< the kernel's, where it was changed
   std::uint64_t largest_bytes_ = 0;  ///< no thin device seen so far is larger
   std::unique_ptr<PoolPlace> place_;  ///< nothing when the pool was adopted
 };

@@ -6,9 +6,11 @@
 // an engine only makes, shares, shows and deletes numbered thin devices.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +29,7 @@ struct PoolUsage {
   std::uint64_t metadata_bytes_used = 0;
   std::uint64_t metadata_bytes_total = 0;
   std::uint64_t transaction = 0;
+  std::uint64_t waiting_writes = 0;  ///< for space; not counted by the kernel's engine
 };
 
 /// An open pool. Destroying it deactivates its devices and takes the pool down,
@@ -79,6 +82,8 @@ struct Engine {
 /// dm.blocksize: a multiple of 64 KiB, 64 KiB to 1 GiB, EINVAL otherwise; "auto" is 512 KiB
 /// with pool=direct-lvm and 64 KiB else.
 [[nodiscard]] Result<std::uint64_t> parse_chunk_bytes(const Options& options);
+/// dm.full=queue, and for how long (dm.full_timeout, EINVAL unless 1 to 86400 s); nothing with dm.full=error.
+[[nodiscard]] Result<std::optional<std::chrono::seconds>> parse_full(const Options& options);
 /// "true" or "false" options; "auto" is false with pool=direct-lvm and true else.
 [[nodiscard]] bool is_on(const Options& options, const char* name);
 

@@ -44,6 +44,10 @@ constexpr int kReleaseStep_ms = 1;
 constexpr int kTakeoverPatience_ms = 20'000;
 constexpr int kSectorBytes = 512;
 constexpr int kServerThreads = 16;  // most of the time they wait for the device
+/// With dm.full=queue: threads for all requests the kernel gives a server at once (64), so that the write that waits for
+/// space keeps none from the one that frees it; and requests of one device, so that one alone cannot fill the 64.
+constexpr int kServerThreadsQueueing = 80;
+constexpr int kRequestsQueueing = 32;
 
 /// Calls `attempt` until it is no longer EBUSY, or for kReleasePatience_ms.
 template <typename Attempt>
@@ -103,6 +107,12 @@ void fit_requests(const std::string& loop) {
   }
 }
 
+/// See kRequestsQueueing.
+Status limit_requests(const std::string& loop) {
+  SBENCH_TRY_SET(const Fd limit, open_file(fmt::format("/sys/block/{}/queue/nr_requests", loop), O_WRONLY));
+  return write_all(limit.get(), std::to_string(kRequestsQueueing), "nr_requests");
+}
+
 /// Where a server that outlives its process is written down.
 fs::path record_of(const fs::path& directory) { return directory.string() + ".server"; }
 
@@ -116,13 +126,13 @@ Result<PoolUsage> parse_usage(const std::string& text) {
       std::from_chars(word.data() + equals + 1, word.data() + word.size(), fields[word.substr(0, equals)]);
     }
   }
-  for (const char* name : {"data_used", "data_total", "metadata_used", "metadata_total", "transaction"}) {
+  for (const char* name : {"data_used", "data_total", "metadata_used", "metadata_total", "transaction", "waiting"}) {
     if (!fields.contains(name)) {
       return plain_error(EPROTO, "the pool's figures lack {}: {}", name, text);
     }
   }
-  return PoolUsage{fields["data_used"], fields["data_total"], fields["metadata_used"], fields["metadata_total"],
-                   fields["transaction"]};
+  return PoolUsage{fields["data_used"],      fields["data_total"],  fields["metadata_used"],
+                   fields["metadata_total"], fields["transaction"], fields["waiting"]};
 }
 
 /// Held by a server while it has its pool open; the next one at the same place waits for it.
@@ -157,6 +167,13 @@ Result<std::unique_ptr<fuse::ServerProcess>> serve_pool(const std::string& devic
   fuse::ServerOptions server;
   server.session.name = "thin-pool";
   server.session.threads = kServerThreads;
+  SBENCH_TRY_SET(const auto queue_time, parse_full(options));
+  if (queue_time) {
+    pool_options.when_full = thin_pool::WhenFull::queue;
+    pool_options.queue_patience_ms = static_cast<int>(std::chrono::milliseconds(*queue_time).count());
+    server.session.threads = kServerThreadsQueueing;
+    server.stall_limit_ms += pool_options.queue_patience_ms;
+  }
   server.session.passthrough = false;
   server.session.cache_s = 0;
   server.gives_up_mounts = true;
@@ -165,11 +182,12 @@ Result<std::unique_ptr<fuse::ServerProcess>> serve_pool(const std::string& devic
 
 class UserspaceDevices final : public ThinDevices {
  public:
-  UserspaceDevices(fs::path directory, std::string device, bool deferred_removal, int block_bytes,
+  UserspaceDevices(fs::path directory, std::string device, const Options& options, int block_bytes,
                    std::unique_ptr<fuse::ServerProcess> server, bool stays)
       : directory_(std::move(directory)),
         device_(std::move(device)),
-        deferred_removal_(deferred_removal),
+        deferred_removal_(is_on(options, "dm.use_deferred_removal")),
+        queue_time_(parse_full(options).value()),
         block_bytes_(block_bytes),
         server_(std::move(server)),
         stays_(stays) {}
@@ -230,6 +248,9 @@ class UserspaceDevices final : public ThinDevices {
       }
     }
     fit_requests(path.filename());
+    if (queue_time_) {
+      SBENCH_TRY(limit_requests(path.filename()));
+    }
     active_[id] = std::move(device);
     return path;
   }
@@ -264,9 +285,15 @@ class UserspaceDevices final : public ThinDevices {
   }
 
   std::vector<std::pair<std::string, std::string>> status() override {
-    return {{"Data Device", device_},
-            {"Export", "FUSE file under a direct-I/O loop device"},
-            {"Pool Server", std::to_string(server_->pid())}};
+    std::vector<std::pair<std::string, std::string>> rows = {
+        {"Data Device", device_},
+        {"Export", "FUSE file under a direct-I/O loop device"},
+        {"When Full", queue_time_ ? fmt::format("queue for {} s", queue_time_->count()) : "error"},
+        {"Pool Server", std::to_string(server_->pid())}};
+    if (const auto now = usage(); now.ok()) {
+      rows.emplace_back("Pool Mode", now->waiting_writes > 0 ? "out_of_data_space" : "rw");
+    }
+    return rows;
   }
 
   void keep() override {
@@ -304,6 +331,7 @@ class UserspaceDevices final : public ThinDevices {
   fs::path directory_;
   std::string device_;
   bool deferred_removal_;
+  std::optional<std::chrono::seconds> queue_time_;
   int block_bytes_;  ///< the smallest transfer that the pool's device takes, and so its thin devices
   std::unique_ptr<fuse::ServerProcess> server_;
   bool stays_;  ///< the pool was found standing, or is kept: active devices stand as long as something is mounted from them
@@ -343,8 +371,7 @@ Result<std::unique_ptr<ThinDevices>> open(Device& device, const Options& options
   if (::ioctl(fd.get(), BLKSSZGET, &block_bytes) != 0) {
     return errno_error("cannot read the block size of {}", device.path());
   }
-  auto devices = std::make_unique<UserspaceDevices>(directory, device.path(), is_on(options, "dm.use_deferred_removal"),
-                                                    block_bytes, std::move(server), stands);
+  auto devices = std::make_unique<UserspaceDevices>(directory, device.path(), options, block_bytes, std::move(server), stands);
   SBENCH_TRY(devices->usage());  // whoever served an adopted directory may have died
   return std::unique_ptr<ThinDevices>(std::move(devices));
 }

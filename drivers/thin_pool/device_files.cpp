@@ -36,10 +36,10 @@ Error refused(const char* what) { return plain_error(EPERM, "a pool's directory 
 }  // namespace
 
 std::string describe(const PoolStatistics& statistics) {
-  return fmt::format("data_used={} data_total={} metadata_used={} metadata_total={} transaction={}",
+  return fmt::format("data_used={} data_total={} metadata_used={} metadata_total={} transaction={} waiting={}",
                      statistics.data_chunks_used * statistics.chunk_bytes,
                      statistics.data_chunks * statistics.chunk_bytes, statistics.metadata_blocks_used * kBlockBytes,
-                     statistics.metadata_blocks * kBlockBytes, statistics.transaction);
+                     statistics.metadata_blocks * kBlockBytes, statistics.transaction, statistics.waiting_writes);
 }
 
 struct stat DeviceFiles::attributes_of(DeviceId id, const DeviceRecord& record) const {

@@ -70,7 +70,8 @@ class DeviceFiles final : public FileSystem {
   std::map<DeviceId, int> open_;  ///< how often each device is open
 };
 
-/// Figures of a pool as user.pool shows them: "data_used=… data_total=… metadata_used=… metadata_total=… transaction=…", bytes.
+/// Figures of a pool as user.pool shows them: "data_used=… data_total=… metadata_used=… metadata_total=… transaction=…
+/// waiting=…": bytes; waiting: writes that wait for space.
 [[nodiscard]] std::string describe(const PoolStatistics& statistics);
 
 }  // namespace sbench::thin_pool

@@ -97,7 +97,9 @@ Status Pool::commit_or_flush() {
   }
   const std::lock_guard lock(mutex_);
   metadata_->settle();
-  space_freed_.notify_all();
+  if (!freed.empty()) {
+    note_space_freed();
+  }
   return {};
 }
 
@@ -193,6 +195,8 @@ PoolStatistics Pool::statistics() {
   statistics.data_chunks_used = metadata_->data_map().allocated();
   statistics.metadata_blocks = metadata_->metadata_map().size();
   statistics.metadata_blocks_used = metadata_->metadata_map().allocated();
+  statistics.waiting_writes = waiting_writes_;
+  statistics.writes_waited = writes_waited_;
   statistics.low_water = statistics.data_chunks - statistics.data_chunks_used < options_.low_water_chunks;
   statistics.failure = metadata_->failure() ? metadata_->failure()->what : "";
   return statistics;

@@ -11,9 +11,11 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -31,13 +33,16 @@ struct FormatOptions {
   std::uint64_t metadata_bytes = 0;  ///< 0: as divide_device() sees fit
 };
 
+/// What a write that needs a chunk does when there is none: as dm-thin's feature error_if_no_space decides.
 enum class WhenFull { error, queue };
 
 struct OpenOptions {
   std::uint64_t cache_bytes = std::uint64_t{64} << 20;  ///< metadata kept in memory
   bool pass_discards_down = true;       ///< freed chunks are discarded on the device
   WhenFull when_full = WhenFull::error;
-  int queue_patience_ms = 60'000;       ///< how long a queued write waits for space, then ENOSPC (dm-thin's default)
+  /// How long writes wait for space, from the moment it ran out; then they fail, and later ones at
+  /// once, until a chunk comes free. dm-thin's no_space_timeout, and its default.
+  int queue_patience_ms = 60'000;
   std::uint64_t low_water_chunks = 0;   ///< PoolStatistics::low_water is set below this
   int commit_interval_ms = 1000;        ///< 0: only flush() commits
 };
@@ -50,6 +55,8 @@ struct PoolStatistics {
   std::uint64_t metadata_blocks = 0;
   std::uint64_t metadata_blocks_used = 0;
   bool low_water = false;
+  std::uint64_t waiting_writes = 0;  ///< for space (WhenFull::queue)
+  std::uint64_t writes_waited = 0;   ///< how many ever began to
   std::string failure;  ///< why nothing can be written any more; empty when it can
 };
 
@@ -73,6 +80,7 @@ class Pool {
   /// Offsets and lengths are multiples of io.block_bytes(), within the device; else EINVAL.
   [[nodiscard]] Status read(DeviceId id, std::uint64_t offset, std::span<std::byte> buffer);
   /// ENOSPC when data or metadata space is full: nothing was acknowledged then, and what was stays.
+  /// With WhenFull::queue it waits for data space first, never for metadata space, as dm-thin does.
   [[nodiscard]] Status write(DeviceId id, std::uint64_t offset, std::span<const std::byte> data);
   /// Whole chunks in the range give their space back; their content becomes unspecified.
   [[nodiscard]] Status discard(DeviceId id, std::uint64_t offset, std::uint64_t length);
@@ -119,7 +127,8 @@ class Pool {
   [[nodiscard]] bool needs_fill(const Piece& piece) const;
   [[nodiscard]] Status fill_chunk(const Piece& piece, std::span<const std::byte> data);
   [[nodiscard]] std::uint64_t address(std::uint64_t block, std::uint64_t offset) const;
-  [[nodiscard]] Status wait_for_space();
+  [[nodiscard]] bool wait_for_space(std::uint64_t frees_seen);
+  void note_space_freed();
   [[nodiscard]] Status clear(DeviceId id, std::uint64_t offset, std::uint64_t length, bool promise_zeros);
   [[nodiscard]] Status clear_edge(DeviceId id, std::uint64_t offset, std::uint64_t length);
 
@@ -132,7 +141,12 @@ class Pool {
   Gate gate_;         ///< passed by every request to the data; closed for snapshots and before freed chunks are reused
   ChunkLocks chunks_;
   std::mutex mutex_;  ///< guards metadata_
+  // Guarded by mutex_, but that frees_ is read without it:
   std::condition_variable space_freed_;
+  std::atomic<std::uint64_t> frees_ = 0;  ///< commits that freed data chunks
+  std::optional<std::chrono::steady_clock::time_point> full_since_;  ///< a write found no space, and none came free since
+  std::uint64_t waiting_writes_ = 0;
+  std::uint64_t writes_waited_ = 0;
 
   std::mutex commit_turn_;  ///< taken before mutex_: one commit at a time
   std::atomic<std::uint64_t> flushes_asked_ = 0;

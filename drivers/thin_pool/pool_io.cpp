@@ -104,6 +104,7 @@ Status Pool::read(DeviceId id, std::uint64_t offset, std::span<std::byte> buffer
 Status Pool::write(DeviceId id, std::uint64_t offset, std::span<const std::byte> data) {
   bool committed = false;
   for (;;) {
+    const std::uint64_t frees_seen = frees_.load();
     const Status done = try_write(id, offset, data);
     if (done.ok() || done.error().code != ENOSPC) {
       return done;
@@ -111,18 +112,39 @@ Status Pool::write(DeviceId id, std::uint64_t offset, std::span<const std::byte>
     if (!committed) {  // blocks that this transaction freed become available
       SBENCH_TRY(flush());
       committed = true;
-    } else if (options_.when_full == WhenFull::error || !wait_for_space().ok()) {
+    } else if (options_.when_full == WhenFull::error || !wait_for_space(frees_seen)) {
       return done;
     }
   }
 }
 
-Status Pool::wait_for_space() {
+/// Whether chunks came free since `frees_seen` was read, or do within the patience that is left.
+bool Pool::wait_for_space(std::uint64_t frees_seen) {
   std::unique_lock lock(mutex_);
-  const std::uint64_t before = metadata_->data_map().available();
-  const bool freed = space_freed_.wait_for(lock, std::chrono::milliseconds(options_.queue_patience_ms),
-                                           [&] { return metadata_->data_map().available() > before; });
-  return freed ? Status() : plain_error(ENOSPC, "no space came free");
+  if (!metadata_->check_room(1).ok()) {
+    return false;
+  }
+  if (frees_ != frees_seen) {
+    return true;
+  }
+  const auto now = std::chrono::steady_clock::now();
+  const auto end = full_since_.value_or(now) + std::chrono::milliseconds(options_.queue_patience_ms);
+  if (end <= now) {
+    return false;
+  }
+  full_since_ = full_since_.value_or(now);
+  ++writes_waited_;
+  ++waiting_writes_;
+  const bool freed = space_freed_.wait_until(lock, end, [&] { return frees_ != frees_seen; });
+  --waiting_writes_;
+  return freed;
+}
+
+/// With the lock held.
+void Pool::note_space_freed() {
+  ++frees_;
+  full_since_.reset();
+  space_freed_.notify_all();
 }
 
 Status Pool::try_write(DeviceId id, std::uint64_t offset, std::span<const std::byte> data) {

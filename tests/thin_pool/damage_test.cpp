@@ -252,12 +252,37 @@ TEST(Full, a_queued_write_waits_for_space_that_another_thread_frees) {
   test.write(1, 0, chunks * kSmallChunk, 1);
   Status late;
   std::thread writer([&] { late = test.pool->write(1, chunks * kSmallChunk, filled(4096, 2)); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  while (test.pool->statistics().waiting_writes == 0) {
+    std::this_thread::yield();
+  }
+  test.write(1, kSmallChunk, 4096, 3);  // needs no chunk, and does not wait
+  EXPECT_EQ(test.read(1, kSmallChunk), 3u);
   must(test.pool->discard(1, 0, kSmallChunk));
   must(test.pool->flush());
   writer.join();
   must(late);
   EXPECT_EQ(test.read(1, chunks * kSmallChunk), 2u);
+  EXPECT_EQ(test.pool->statistics().waiting_writes, 0u);
+}
+
+TEST(Full, queued_writes_fail_when_their_time_is_over_and_later_ones_at_once_until_space_comes_free) {
+  OpenOptions options = quiet_options();
+  options.when_full = WhenFull::queue;
+  options.queue_patience_ms = 50;
+  TestPool test(4 * kMiB, {}, options);
+  must(test.pool->create_device(1, 16 * kMiB));
+  const std::uint64_t chunks = test.pool->statistics().data_chunks;
+  test.write(1, 0, chunks * kSmallChunk, 1);
+  EXPECT_EQ(code_of(test.pool->write(1, chunks * kSmallChunk, filled(4096, 2))), ENOSPC);
+  EXPECT_EQ(test.pool->statistics().writes_waited, 1u);
+  EXPECT_EQ(code_of(test.pool->write(1, chunks * kSmallChunk, filled(4096, 2))), ENOSPC);
+  EXPECT_EQ(test.pool->statistics().writes_waited, 1u);
+  must(test.pool->discard(1, 0, kSmallChunk));
+  test.write(1, chunks * kSmallChunk, 4096, 2);
+  EXPECT_EQ(code_of(test.pool->write(1, 0, filled(4096, 2))), ENOSPC);
+  EXPECT_EQ(test.pool->statistics().writes_waited, 2u) << "there was space, so there is time again";
+  EXPECT_EQ(test.read(1, kSmallChunk), 1u);
+  EXPECT_THAT(test.findings(), testing::IsEmpty());
 }
 
 TEST(Full, the_low_water_mark_is_told) {
