@@ -44,10 +44,9 @@ constexpr int kReleaseStep_ms = 1;
 constexpr int kTakeoverPatience_ms = 20'000;
 constexpr int kSectorBytes = 512;
 constexpr int kServerThreads = 16;  // most of the time they wait for the device
-/// With dm.full=queue: threads for all requests the kernel gives a server at once (64), so that the write that waits for
-/// space keeps none from the one that frees it; and requests of one device, so that one alone cannot fill the 64.
-constexpr int kServerThreadsQueueing = 80;
-constexpr int kRequestsQueueing = 32;
+/// With dm.full=queue: reads and writes at the server at once, more than one loop device's depth of 128; each has a
+/// thread, and there are others, so that writes that wait for space keep nobody from freeing it.
+constexpr int kTransfersQueueing = 256;
 
 /// Calls `attempt` until it is no longer EBUSY, or for kReleasePatience_ms.
 template <typename Attempt>
@@ -105,12 +104,6 @@ void fit_requests(const std::string& loop) {
   if (limit.ok()) {
     static_cast<void>(write_all(limit->get(), std::to_string(fuse::kTransferBytesMax / kKiB), "max_sectors_kb"));
   }
-}
-
-/// See kRequestsQueueing.
-Status limit_requests(const std::string& loop) {
-  SBENCH_TRY_SET(const Fd limit, open_file(fmt::format("/sys/block/{}/queue/nr_requests", loop), O_WRONLY));
-  return write_all(limit.get(), std::to_string(kRequestsQueueing), "nr_requests");
 }
 
 /// Where a server that outlives its process is written down.
@@ -171,7 +164,8 @@ Result<std::unique_ptr<fuse::ServerProcess>> serve_pool(const std::string& devic
   if (queue_time) {
     pool_options.when_full = thin_pool::WhenFull::queue;
     pool_options.queue_patience_ms = static_cast<int>(std::chrono::milliseconds(*queue_time).count());
-    server.session.threads = kServerThreadsQueueing;
+    server.session.background_max = kTransfersQueueing;
+    server.session.threads = kTransfersQueueing + kServerThreads;
     server.stall_limit_ms += pool_options.queue_patience_ms;
   }
   server.session.passthrough = false;
@@ -248,9 +242,6 @@ class UserspaceDevices final : public ThinDevices {
       }
     }
     fit_requests(path.filename());
-    if (queue_time_) {
-      SBENCH_TRY(limit_requests(path.filename()));
-    }
     active_[id] = std::move(device);
     return path;
   }

@@ -20,15 +20,15 @@ Caller caller_of(fuse_req_t request) {
   return {context.uid, context.gid, context.pid, context.umask};
 }
 
-void init(void*, fuse_conn_info* connection) {
-  constexpr unsigned kBackgroundMax = 64;
+void init(void* session, fuse_conn_info* connection) {
+  const unsigned background_max = static_cast<const Session::State*>(session)->options.background_max;
   const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_DONT_MASK | FUSE_CAP_AUTO_INVAL_DATA |
                           FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO |
                           FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_POSIX_ACL | FUSE_CAP_CACHE_SYMLINKS;
   connection->want = wanted & connection->capable;
   connection->max_write = kTransferBytesMax;
-  connection->max_background = kBackgroundMax;
-  connection->congestion_threshold = kBackgroundMax * 3 / 4;
+  connection->max_background = background_max;
+  connection->congestion_threshold = background_max * 3 / 4;
   connection->time_gran = 1;
 }
 

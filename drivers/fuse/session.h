@@ -25,6 +25,7 @@ namespace sbench::fuse {
 struct SessionOptions {
   std::string name = "sbench";  ///< source of the mount, and its type "fuse.NAME"
   int threads = 0;              ///< that serve requests; 0: two for each processor, 4 to 16
+  unsigned background_max = 64; ///< reads, writes and the like that the kernel sends without waiting for answers
   bool passthrough = true;      ///< where the kernel can and OpenFile::backing_fd allows
   bool named_prune = false;     ///< as if the kernel had no FUSE_NOTIFY_PRUNE (tests)
   double cache_s = 86400;       ///< how long names and attributes are true
