@@ -47,12 +47,13 @@ constexpr int kUnmountPatience_ms = 2000;
 /// What the file system of dm.fs takes at least.
 std::uint64_t base_bytes_min(const Options& options) { return (options.at("dm.fs") == "xfs" ? 300 : 16) * kMiB; }
 
-/// dm.basesize; auto: Docker's 10 GiB, or the four fifths of a smaller pool that leave room for its other layers.
-Result<std::uint64_t> base_bytes(const Options& options, std::uint64_t pool_bytes) {
+/// dm.basesize; auto: Docker's 10 GiB, or the four fifths of a smaller device that leave room for its other layers. Not
+/// of the pool: what its metadata leaves differs by engine, and mkfs would lay out two file systems.
+Result<std::uint64_t> base_bytes(const Options& options, std::uint64_t device_bytes) {
   const auto& text = options.at("dm.basesize");
   std::uint64_t bytes = 0;
   if (text == "auto") {
-    bytes = std::max(std::min(kBaseBytesDefault, pool_bytes / 5 * 4), base_bytes_min(options));
+    bytes = std::max(std::min(kBaseBytesDefault, device_bytes / 5 * 4), base_bytes_min(options));
     return bytes / kMiB * kMiB;
   }
   try {
@@ -144,8 +145,7 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
     const Engine& engine = pick_engine(options);
     PoolHolder holder;
     SBENCH_TRY_SET(holder.pool, engine.open(device, options, root / "pool"));
-    SBENCH_TRY_SET(const auto usage, holder.pool->usage());
-    SBENCH_TRY_SET(holder.base_size_bytes, base_bytes(options, usage.data_bytes_total));
+    SBENCH_TRY_SET(holder.base_size_bytes, base_bytes(options, device.size_bytes()));
     SBENCH_TRY_SET(auto store, open_tables(holder, options, root / "store"));
     SBENCH_TRY_SET(auto ids, LayerNumbers::open(root / "store" / "devices", kFirstLayerDevice, kThinIds));
     return std::unique_ptr<Driver>(
@@ -240,8 +240,8 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
     SBENCH_TRY(make_device(pool, kStoreDevice, kStoreBytes, [chunk_bytes](const std::filesystem::path& path) {
       return make_store(path, kStoreBytes, chunk_bytes);
     }));
-    SBENCH_TRY(make_device(pool, kFirstLayerDevice, holder.base_size_bytes, [&options](const std::filesystem::path& path) {
-      return make_file_system(path, options);
+    SBENCH_TRY(make_device(pool, kFirstLayerDevice, holder.base_size_bytes, [&](const std::filesystem::path& path) {
+      return make_file_system(path, holder.base_size_bytes, chunk_bytes, options);
     }));
     SBENCH_TRY(pool.snapshot(kBaseDevice, kFirstLayerDevice));
     SBENCH_TRY(pool.remove(kFirstLayerDevice));
@@ -430,7 +430,7 @@ DriverSpec devicemapper_driver() {
       {"dm.blocksize", "auto", "chunk: what is allocated and copied at once; auto: 64K, with pool=direct-lvm 512K", {}},
       {"dm.loopdatasize", "auto", "pool=loop-lvm: size of the data file; auto: nine tenths of the device", {}},
       {"dm.loopmetadatasize", "auto", "pool=loop-lvm: size of the metadata file; auto: by the data file's", {}},
-      {"dm.basesize", "auto", "size of a container's file system; auto: 10G, or four fifths of a smaller pool", {}},
+      {"dm.basesize", "auto", "size of a container's file system; auto: 10G, or four fifths of a smaller device", {}},
       {"dm.fs", "ext4", "file system of the base device", {"ext4", "xfs"}},
       {"dm.mkfsarg", "", "further arguments of mkfs", {}},
       {"dm.mountopt", "", "further mount options", {}},

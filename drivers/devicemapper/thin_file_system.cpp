@@ -1,15 +1,20 @@
 #include "drivers/devicemapper/thin_file_system.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <iterator>
 #include <sstream>
 #include <vector>
 
 #include "drivers/base/fd.h"
 #include "drivers/base/file.h"
 #include "drivers/base/process.h"
+#include "drivers/base/units.h"
 
 namespace sbench::devicemapper {
 
@@ -21,17 +26,49 @@ Status run_mkfs(std::vector<std::string> command, const std::filesystem::path& b
   return {};
 }
 
+/// mke2fs.conf's "small" file systems have blocks of 1 KiB.
+constexpr std::uint64_t kExt4SmallBytes = 512 * kMiB;
+/// Larger chunks are no stripe unit to mkfs.xfs.
+constexpr std::uint64_t kXfsUnitBytesMax = kMiB;
+
+Result<bool> tells_chunk(const std::filesystem::path& block_device, std::uint64_t chunk_bytes) {
+  SBENCH_TRY_SET(const Fd fd, open_file(block_device, O_RDONLY));
+  unsigned best_bytes = 0;
+  if (::ioctl(fd.get(), BLKIOOPT, &best_bytes) != 0) {
+    return errno_error("cannot ask {} for its best request", block_device.string());
+  }
+  return best_bytes == chunk_bytes;
+}
+
+/// Whether an option is given, also together with its value ("-b4096").
+bool names_one_of(const std::vector<std::string>& words, std::initializer_list<std::string_view> options) {
+  return std::any_of(words.begin(), words.end(), [&](const std::string& word) {
+    return std::any_of(options.begin(), options.end(), [&](std::string_view option) { return word.starts_with(option); });
+  });
+}
+
 }  // namespace
 
-Status make_file_system(const std::filesystem::path& block_device, const Options& options) {
-  std::vector<std::string> command = {"mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"};
+Status make_file_system(const std::filesystem::path& block_device, std::uint64_t size_bytes, std::uint64_t chunk_bytes,
+                        const Options& options) {
+  std::istringstream words(options.at("dm.mkfsarg"));
+  const std::vector<std::string> more{std::istream_iterator<std::string>(words), {}};
+  SBENCH_TRY_SET(const bool knows_chunk, tells_chunk(block_device, chunk_bytes));
+  std::vector<std::string> command;
   if (options.at("dm.fs") == "xfs") {
     command = {"mkfs.xfs", "-q", "-f", "-K"};
+    if (!knows_chunk && chunk_bytes <= kXfsUnitBytesMax && !names_one_of(more, {"-d"})) {
+      command.insert(command.end(), {"-d", fmt::format("su={},sw=1", chunk_bytes)});
+    }
+  } else {
+    std::string extended = "nodiscard,lazy_itable_init=0,lazy_journal_init=0";
+    if (!knows_chunk && !names_one_of(more, {"-b", "-T"})) {
+      const std::uint64_t blocks = chunk_bytes / (size_bytes < kExt4SmallBytes ? 1024 : 4096);
+      extended += fmt::format(",stride={0},stripe_width={0}", blocks);
+    }
+    command = {"mkfs.ext4", "-q", "-F", "-E", extended};
   }
-  std::istringstream words(options.at("dm.mkfsarg"));
-  for (std::string word; words >> word;) {
-    command.push_back(word);
-  }
+  command.insert(command.end(), more.begin(), more.end());
   return run_mkfs(command, block_device);
 }
 

@@ -2,7 +2,9 @@
 //
 // mkfs as Docker calls it: ext4 with nodiscard and nothing left to initialise
 // in the background, xfs with its defaults; dm.mkfsarg is added. Snapshots carry
-// their origin's UUID, which xfs mounts only with nouuid.
+// their origin's UUID, which xfs mounts only with nouuid. A thin device of the
+// kernel tells mkfs its chunk (io_opt), so files begin on chunks; a loop device
+// cannot tell, so mkfs is told here: both engines get the same layout.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +15,8 @@
 
 namespace sbench::devicemapper {
 
-[[nodiscard]] Status make_file_system(const std::filesystem::path& block_device, const Options& options);
+[[nodiscard]] Status make_file_system(const std::filesystem::path& block_device, std::uint64_t size_bytes,
+                                      std::uint64_t chunk_bytes, const Options& options);
 /// Mounts it noatime, with dm.mountopt.
 [[nodiscard]] Status mount_file_system(const std::filesystem::path& block_device, const std::filesystem::path& target,
                                        const Options& options, bool read_only);
