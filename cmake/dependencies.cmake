@@ -11,6 +11,7 @@ pkg_check_modules(archive REQUIRED IMPORTED_TARGET libarchive)     # layer tars
 pkg_check_modules(blkid REQUIRED IMPORTED_TARGET blkid)            # signatures on devices
 pkg_check_modules(mount REQUIRED IMPORTED_TARGET mount)            # what is mounted where
 pkg_check_modules(uring REQUIRED IMPORTED_TARGET liburing)         # engines' data path
+pkg_check_modules(lz4 REQUIRED IMPORTED_TARGET liblz4)             # compression in cow_fs
 pkg_check_modules(btrfsutil REQUIRED IMPORTED_TARGET libbtrfsutil) # subvolumes
 pkg_check_modules(fuse3 REQUIRED IMPORTED_TARGET fuse3)            # user-space engines, mounted
 pkg_check_modules(devmapper REQUIRED IMPORTED_TARGET devmapper)    # dm-thin

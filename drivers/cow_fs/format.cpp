@@ -1,0 +1,96 @@
+#include "drivers/cow_fs/format.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace sbench::cow_fs {
+
+namespace {
+
+constexpr std::uint64_t kDeviceBytesMin = 4 << 20;
+constexpr std::uint64_t kRegionBytesMin = 1 << 20;
+constexpr std::uint64_t kRegionBytesUsual = std::uint64_t{128} << 20;  // one sector of bitmap
+constexpr std::uint64_t kRegionsWanted = 16;
+constexpr std::uint64_t kLogBytesMin = 128 << 10;
+constexpr std::uint64_t kLogBytesMax = 8 << 20;
+
+}  // namespace
+
+Checksum fletcher4(std::span<const std::byte> data) {
+  std::uint64_t a = 0;
+  std::uint64_t b = 0;
+  std::uint64_t c = 0;
+  std::uint64_t d = 0;
+  const std::byte* at = data.data();
+  for (std::size_t words = data.size() / 4; words > 0; --words, at += 4) {
+    std::uint32_t word = 0;
+    std::memcpy(&word, at, sizeof(word));
+    a += word;
+    b += a;
+    c += b;
+    d += c;
+  }
+  return {a, b, c, d};
+}
+
+const char* to_string(BlockKind kind) {
+  switch (kind) {
+    case BlockKind::none: return "nothing";
+    case BlockKind::data: return "data";
+    case BlockKind::directory: return "directory";
+    case BlockKind::attributes: return "attributes";
+    case BlockKind::dnodes: return "dnodes";
+    case BlockKind::indirect: return "block pointers";
+    case BlockKind::object_set: return "object set";
+    case BlockKind::dead_list: return "dead list";
+    case BlockKind::space: return "space map";
+  }
+  return "unknown";
+}
+
+void seal(std::span<std::byte> block) {
+  const Checksum sum = fletcher4(block.first(block.size() - sizeof(Checksum)));
+  std::memcpy(block.data() + block.size() - sizeof(sum), &sum, sizeof(sum));
+}
+
+bool is_sealed(std::span<const std::byte> block) {
+  const Checksum sum = fletcher4(block.first(block.size() - sizeof(Checksum)));
+  return std::memcmp(block.data() + block.size() - sizeof(sum), &sum, sizeof(sum)) == 0;
+}
+
+Result<LabelHeader> divide_device(std::uint64_t device_bytes) {
+  LabelHeader header;
+  header.device_bytes = device_bytes / kSector * kSector;
+  if (header.device_bytes < kDeviceBytesMin) {
+    return plain_error(ENOSPC, "a cow_fs pool needs {} bytes, the device has {}", kDeviceBytesMin, device_bytes);
+  }
+  header.log_offset = kLabelBytes;
+  header.log_bytes = std::clamp(std::bit_floor(device_bytes / 128), kLogBytesMin, kLogBytesMax);
+  header.table_offset = header.log_offset + 2 * header.log_bytes;
+  header.region_bytes = std::clamp(std::bit_floor(device_bytes / kRegionsWanted), kRegionBytesMin, kRegionBytesUsual);
+  const std::uint64_t regions_max = kTablePagesMax * kPointersPerPage;
+  while (device_bytes / header.region_bytes + 1 > regions_max) {
+    header.region_bytes *= 2;
+  }
+  header.bitmap_bytes = round_up(header.region_bytes / kSector / 8, kSector);
+  const std::uint64_t regions_about = device_bytes / header.region_bytes + 1;
+  header.table_pages = (regions_about + kPointersPerPage - 1) / kPointersPerPage;
+  header.region_offset = header.table_offset + 2 * header.table_pages * kSector;
+  const std::uint64_t left = header.device_bytes - kLabelBytes - header.region_offset;
+  // A last region too small for more than its bitmaps is left out.
+  header.regions = left / header.region_bytes + (left % header.region_bytes >= 4 * header.bitmap_bytes ? 1 : 0);
+  return header;
+}
+
+bool is_plausible(const LabelHeader& header, std::uint64_t device_bytes) {
+  const LabelHeader fresh;
+  const auto expected = divide_device(header.device_bytes);
+  return std::memcmp(header.magic, fresh.magic, sizeof(fresh.magic)) == 0 && header.version == kVersion &&
+         header.device_bytes <= device_bytes && expected.ok() && header.log_offset == expected->log_offset &&
+         header.log_bytes == expected->log_bytes && header.table_offset == expected->table_offset &&
+         header.table_pages == expected->table_pages && header.region_offset == expected->region_offset &&
+         header.region_bytes == expected->region_bytes && header.regions == expected->regions &&
+         header.bitmap_bytes == expected->bitmap_bytes;
+}
+
+}  // namespace sbench::cow_fs

@@ -1,0 +1,77 @@
+#include "drivers/cow_fs/labels.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "drivers/cow_fs/bytes.h"
+
+namespace sbench::cow_fs {
+
+std::uint64_t label_offset(std::uint64_t device_bytes, unsigned index) {
+  return index == 0 ? 0 : device_bytes / kSector * kSector - kLabelBytes;
+}
+
+Status write_labels(BlockIo& io, const LabelHeader& header) {
+  Bytes label = zeroed(kLabelBytes);
+  store(label.data(), header);
+  seal(std::span(label).first(kSector));
+  for (unsigned index = 0; index < 2; ++index) {
+    SBENCH_TRY(io.write(label_offset(header.device_bytes, index), label));
+  }
+  return {};
+}
+
+Result<LabelHeader> read_label(BlockIo& io) {
+  if (io.size_bytes() < 2 * kLabelBytes) {
+    return plain_error(EUCLEAN, "the device is too small for a cow_fs pool");
+  }
+  Error last = plain_error(EUCLEAN, "neither label of the pool is sound");
+  for (unsigned index = 0; index < 2; ++index) {
+    Bytes sector(kSector);
+    if (const Status read = io.read(label_offset(io.size_bytes(), index), sector); !read.ok()) {
+      last = read.error();
+      continue;
+    }
+    const auto header = load<LabelHeader>(sector.data());
+    if (is_sealed(sector) && is_plausible(header, io.size_bytes())) {
+      return header;
+    }
+  }
+  return last;
+}
+
+std::vector<Uberblock> read_uberblocks(BlockIo& io, const LabelHeader& header, std::vector<DamagedSlot>* damaged) {
+  std::vector<Uberblock> found;
+  for (unsigned index = 0; index < 2; ++index) {
+    const std::uint64_t offset = label_offset(header.device_bytes, index);
+    for (std::uint64_t slot = 0; slot < kUberblocks; ++slot) {
+      Bytes sector(kSector);
+      const std::uint64_t at = offset + (1 + slot) * kSector;
+      const bool readable = io.read(at, sector).ok();
+      const auto uberblock = load<Uberblock>(sector.data());
+      if (readable && is_sealed(sector) && uberblock.magic == kUberMagic && uberblock.guid == header.guid &&
+          uberblock.group % kUberblocks == slot) {
+        found.push_back(uberblock);
+      } else if (damaged != nullptr &&
+                 (!readable || std::any_of(sector.begin(), sector.end(), [](std::byte b) { return b != std::byte{0}; }))) {
+        damaged->push_back({slot, fmt::format("label {} slot {} at {}: not a sound uberblock", index, slot, at)});
+      }
+    }
+  }
+  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.group > b.group; });
+  found.erase(std::unique(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.group == b.group; }),
+              found.end());
+  return found;
+}
+
+Status write_uberblock(BlockIo& io, const LabelHeader& header, const Uberblock& uberblock) {
+  Bytes sector = zeroed(kSector);
+  store(sector.data(), uberblock);
+  seal(sector);
+  const std::uint64_t at = (1 + uberblock.group % kUberblocks) * kSector;
+  const BlockIo::Transfer both[] = {{label_offset(header.device_bytes, 0) + at, sector},
+                                    {label_offset(header.device_bytes, 1) + at, sector}};
+  return io.write_all(both);
+}
+
+}  // namespace sbench::cow_fs
