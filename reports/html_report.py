@@ -41,7 +41,7 @@ def _verdicts(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
             "next": comparison.run.label(second.driver) if second else "", "margin": use_cases.margin(verdict),
             "sure": use_cases.confidence(verdict), "mark": use_cases.mark(verdict), "cells": cells, "weights": use_cases.weight_words(verdict),
             "set_aside": use_cases.set_aside_words(comparison, verdict),
-            "costs": use_cases.price(comparison, verdict, ranking.best) if ranking.best else [],
+            "prices": use_cases.prices(comparison, verdict),
         })
     return list(by_engine.items())
 

@@ -70,8 +70,7 @@ def _verdicts(report: Report) -> list[str]:
         ties = ", ".join(comparison.run.label(d) for d in ranking.ties) or "–"
         second = ranking.runner_up
         runner = f"{comparison.run.label(second.driver)} {use_cases.margin(verdict)}" if second else "–"
-        costs = "; ".join(use_cases.price(comparison, verdict, ranking.best)) if ranking.best else ""
-        rows.append((verdict.use_case.title, verdict.engine, best, ties, runner, use_cases.confidence(verdict), costs,
+        rows.append((verdict.use_case.title, verdict.engine, best, ties, runner, use_cases.confidence(verdict), use_cases.price_words(comparison, verdict),
                      "; ".join(use_cases.set_aside_words(comparison, verdict)) or "–", use_cases.weight_words(verdict) or "–"))
     return ["## Verdict", "", grid(("use", "engines", "fewest device bytes" if measure.inside(comparison.run) else "fastest", "tied with it", "next", "how sure", "what it costs", "set aside", "weights"),
                                    rows, numbers=False), ""]

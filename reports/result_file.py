@@ -269,7 +269,10 @@ def load(path: str | Path, allow_empty: bool = False) -> Run:
         sample = _sample(entry)
         if sample.driver not in run.drivers:
             raise ReportError(f"{path} has a sample of driver {text.plain(sample.driver)}, which its driver list lacks")
-        run.samples.setdefault((sample.case, sample.driver), {})[sample.block] = sample
+        blocks = run.samples.setdefault((sample.case, sample.driver), {})
+        if sample.block in blocks:
+            raise ReportError(f"{path} has two samples of {text.plain(entry['name'])} in block {sample.block}: it was put together wrongly")
+        blocks[sample.block] = sample
     if not run.samples and not allow_empty:
         raise NothingToReport(f"{path} holds no finished sample; see its skips and failures, or run again")
     return run

@@ -266,3 +266,15 @@ def price(comparison: Comparison, verdict: Verdict, driver: str) -> list[str]:
             if driver in values:
                 lines.append(f"{text.human_bytes(values[driver])} {words} per container")
     return lines
+
+
+def prices(comparison: Comparison, verdict: Verdict) -> list[tuple[str, list[str]]]:
+    """(label, price list) of the best and of every driver tied with it: a tie is chosen by price."""
+    ranking = verdict.ranking
+    return [(comparison.run.label(driver), price(comparison, verdict, driver)) for driver in ([ranking.best, *ranking.ties] if ranking.best else [])]
+
+
+def price_words(comparison: Comparison, verdict: Verdict) -> str:
+    """The same on one line."""
+    found = prices(comparison, verdict)
+    return " · ".join((f"{label}: " if len(found) > 1 else "") + "; ".join(lines) for label, lines in found if lines)

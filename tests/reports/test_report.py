@@ -263,3 +263,16 @@ def test_a_glance_says_sure_only_where_it_is(tmp_path, blocks, noise, kinds):
     assert marks["small-files"] == ("none", "no data")
     seen = {kind for kind, _ in marks.values() if kind != "none"}
     assert seen and seen <= kinds
+
+
+def test_a_tie_shows_the_price_of_every_driver_in_it(tmp_path):
+    """'Tie: choose by price' says nothing where only one price is shown."""
+    path = stored(tmp_path / "tied.json", synthetic_result.make(drivers=("native", "overlay2", "overlay2.metacopy-on", "btrfs"), blocks=9, noise=0.5, workloads=("layer_build",)))
+    comparison = Comparison(result_file.load(path))
+    verdict = next(v for v in use_cases.verdicts(comparison) if v.ranking.ties)
+    prices = use_cases.prices(comparison, verdict)
+    assert [label for label, _ in prices] == [comparison.run.label(d) for d in [verdict.ranking.best, *verdict.ranking.ties]]
+    assert all(lines for _, lines in prices)
+    markdown = run_reports("report", path, "--format", "markdown").stdout
+    row = next(line for line in markdown.splitlines() if line.startswith(f"| {verdict.use_case.title}"))
+    assert all(f"{label}: writes" in row for label, _ in prices)

@@ -161,3 +161,10 @@ def test_schema_is_itself_valid():
     from reports import result_file
 
     jsonschema.Draft7Validator.check_schema(json.loads(result_file.SCHEMA_PATH.read_text()))
+
+
+def test_two_samples_of_one_case_in_one_block_are_refused(tmp_path):
+    document = synthetic_result.make(blocks=1, workloads=("layer_build.build",))
+    document["benchmarks"].append(document["benchmarks"][0])
+    done = run_reports("validate", stored(tmp_path / "twice.json", document))
+    assert done.returncode == 1 and "has two samples of" in done.stderr and "in block 0" in done.stderr
