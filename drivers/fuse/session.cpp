@@ -183,8 +183,15 @@ void Session::State::serve_channel(const Channel& channel, Turns& turns, std::at
     auto request = read_into(buffer, from);
     const bool queued = !request.empty() && waited_for;
     if (request.empty() && errno == EAGAIN) {
-      from = channel.waiting.get();
-      request = read_into(buffer, from);
+      patience.begin();
+      while (request.empty() && errno == EAGAIN && patience.look_again()) {
+        request = read_into(buffer, from);
+      }
+      if (request.empty() && errno == EAGAIN) {
+        from = channel.waiting.get();
+        request = read_into(buffer, from);
+      }
+      patience.end();
     }
     if (request.empty()) {
       if (errno == EINTR || errno == EAGAIN || errno == ENOENT) {  // ENOENT: the request was interrupted

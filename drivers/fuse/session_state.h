@@ -9,6 +9,7 @@
 #include "drivers/base/fd.h"
 #include "drivers/fuse/known_nodes.h"
 #include "drivers/fuse/open_files.h"
+#include "drivers/fuse/patience.h"
 #include "drivers/fuse/session.h"
 #include "drivers/fuse/turns.h"
 #include "drivers/fuse/wire.h"
@@ -33,6 +34,7 @@ class Session::State {
   std::uint32_t kernel_minor = 0;
   std::unique_ptr<OpenFiles> open_files;
   std::unique_ptr<KnownNodes> known;
+  Patience patience;  ///< of the thread that has the turn
 
   [[nodiscard]] Status answer_first_request();
   void serve_channel(const Channel& channel, Turns& turns, std::atomic<std::uint64_t>* progress);
