@@ -12,10 +12,10 @@
 namespace sbench::test {
 namespace {
 
-constexpr std::uint64_t kPoolBytes = 96 * kMiB;
-constexpr std::uint64_t kBallastBytes = 24 * kMiB;
+constexpr std::uint64_t kPoolBytes = 136 * kMiB;
+constexpr std::uint64_t kBallastBytes = 48 * kMiB;
 constexpr std::uint64_t kFileBytes = 2 * kMiB;
-constexpr int kFiles = 18;  ///< more than fits beside the ballast, less than fits without it
+constexpr int kFiles = 24;  ///< more than fits beside the ballast, less than fits without it
 
 class FullPool : public testing::TestWithParam<const char*> {
  protected:
