@@ -45,13 +45,14 @@ double Progress::eta_s() const {
   return seen_remaining_s + static_cast<double>(unseen) * spent_s_ / static_cast<double>(measured_);
 }
 
-void Progress::sample_done(int block, const std::string& name, double value_s, double wall_s, bool failed) {
+void Progress::sample_done(int block, const std::string& name, double value_s, double wall_s, Outcome outcome) {
   ++done_;
   ++measured_;
   spent_s_ += wall_s;
   cost_s_[name] = wall_s;
   ++seen_[name];
-  const std::string value = failed ? "FAILED" : human_duration(value_s);
+  const bool failed = outcome == Outcome::failed;
+  const std::string value = failed ? "FAILED" : outcome == Outcome::skipped ? "skipped" : human_duration(value_s);
   switch (style_) {
     case ProgressStyle::tty: {
       std::string line = fmt::format("[{:>4}/{}] block {}/{}  {}  {}  ETA {}", done_, total_, block + 1, blocks_, name,

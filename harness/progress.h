@@ -20,8 +20,9 @@ class Progress {
   Progress(Console& console, ProgressStyle style, std::size_t samples_total, int blocks)
       : console_(console), style_(style), total_(samples_total), blocks_(blocks) {}
 
+  enum class Outcome { measured, failed, skipped };
   /// A sample took `wall_s`, set-up included. The ETA comes from what each case cost before.
-  void sample_done(int block, const std::string& name, double value_s, double wall_s, bool failed);
+  void sample_done(int block, const std::string& name, double value_s, double wall_s, Outcome outcome);
   /// A sample that an earlier, interrupted run has already taken.
   void sample_kept() { ++done_; }
   /// A line of its own, whatever the style ("formatting overlay2", a skip, a warning).

@@ -185,7 +185,10 @@ Status Runner::take_sample(Store& store, int block, const PlannedVariant& planne
   } else {
     SBENCH_TRY(fail(name, block, "run", status.error()));
   }
-  progress_.sample_done(block, name, shell_real_s, seconds_since(sample_start_ns), !status.ok() && !live.refusal());
+  progress_.sample_done(block, name, shell_real_s, seconds_since(sample_start_ns),
+                        status.ok()      ? Progress::Outcome::measured
+                        : live.refusal() ? Progress::Outcome::skipped
+                                         : Progress::Outcome::failed);
   return {};
 }
 

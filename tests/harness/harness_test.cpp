@@ -289,11 +289,13 @@ TEST(ProgressTest, plain_lines_carry_counts_and_json_lines_parse) {
   std::ostringstream err;
   Console console{in, out, err};
   Progress plain(console, ProgressStyle::plain, 4, 2);
-  plain.sample_done(0, "w/native", 0.0418, 1.0, false);
+  plain.sample_done(0, "w/native", 0.0418, 1.0, Progress::Outcome::measured);
   EXPECT_THAT(err.str(), HasSubstr("[1/4] block 1/2 w/native 41.8 ms (ETA 3.00 s)"));
+  plain.sample_done(0, "w/vfs", 0, 1.0, Progress::Outcome::skipped);
+  EXPECT_THAT(err.str(), HasSubstr("[2/4] block 1/2 w/vfs skipped"));
   err.str("");
   Progress lines(console, ProgressStyle::json, 4, 2);
-  lines.sample_done(0, "w/native", 0.5, 1.0, true);
+  lines.sample_done(0, "w/native", 0.5, 1.0, Progress::Outcome::failed);
   lines.message("hello");
   std::istringstream produced(err.str());
   std::string line;

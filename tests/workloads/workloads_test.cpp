@@ -335,8 +335,8 @@ class CannotRun : public OneWorkload {
 };
 
 TEST_F(CannotRun, TooManyLayersAreRefusedWithTheDriversLimit) {
-  const auto found = refusal("peers.graphtest", "diff-125-layers", 5, false);
-  EXPECT_EQ(found.reason, "6 layers are asked for, 5 are the most this driver stacks");
+  const auto found = refusal("peers.graphtest", "diff-125-layers", 4, false);
+  EXPECT_EQ(found.reason, "5 layers are asked for, 4 are the most this driver stacks");
   EXPECT_FALSE(found.remedy.empty());
 }
 

@@ -166,14 +166,14 @@ Status check_deep(const Case& c, const fs::path& root, std::uint64_t layers, std
 
 Status diff_deep(Case& c, Scratch& scratch, std::uint64_t layers) {
   constexpr std::uint64_t kDeepBytes = 128 * 128;
-  SBENCH_TRY(deep_enough(c, layers + 2));
+  SBENCH_TRY(deep_enough(c, layers + 1));
   SBENCH_TRY_SET(const LayerId top, deep_stack(c, scratch, layers, kDeepBytes));
   return time_diff(c, top, [&](const fs::path& root) { return check_deep(c, root, layers, kDeepBytes); });
 }
 
 Status read_deep(Case& c, Scratch& scratch, std::uint64_t layers) {
   constexpr std::uint64_t kDeepBytes = 12;
-  SBENCH_TRY(deep_enough(c, layers + 2));
+  SBENCH_TRY(deep_enough(c, layers + 1));
   SBENCH_TRY_SET(const LayerId top, deep_stack(c, scratch, layers, kDeepBytes));
   SBENCH_TRY_SET(Mount mount, c.driver().mount(top));
   SBENCH_TRY(quiet(c));
@@ -224,7 +224,7 @@ const RegisterWorkload kRegistered{{
     .cache = "warm",
     .durability = "none",
     .params = {{"bench", "which of its benchmarks", {{kBenches, {}, kBenches, kBenches}}},
-               scale_param({"64"}, {}, {"4"}, {"1"})},
+               scale_param({"64"}, {}, {"10"}, {"1"})},
     .run = where_it_fits(run),
 }};
 

@@ -76,7 +76,7 @@ const RegisterWorkload kRegistered{{
     .version = 1,
     .cache = "warm",
     .durability = "none",
-    .params = {{"op", "what is timed", {{kOps, {}, kOps, kOps}}}, scale_param({"2000"}, {}, {"10"}, {"1"})},
+    .params = {{"op", "what is timed", {{kOps, {}, kOps, kOps}}}, scale_param({"2000"}, {}, {"20"}, {"1"})},
     .run = where_it_fits(run),
 }};
 

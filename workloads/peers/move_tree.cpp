@@ -61,7 +61,7 @@ const RegisterWorkload kRegistered{{
     .version = 1,
     .cache = "warm",
     .durability = "sync-at-end",
-    .params = {scale_param({"1024"}, {}, {"64"}, {"1"})},
+    .params = {scale_param({"1024"}, {}, {"128"}, {"1"})},
     .run = where_it_fits(run),
 }};
 

@@ -138,8 +138,8 @@ const RegisterWorkload kRegistered{{
     .version = 1,
     .cache = "warm",
     .durability = "sync-at-end",
-    .params = {{"writes", "the neighbour's synced writes before the deletion", {{{"20"}, {}, {"200"}, {"1000"}}}},
-               scale_param({"1000"}, {}, {"10"}, {"1"})},
+    .params = {{"writes", "the neighbour's synced writes before the deletion", {{{"20"}, {}, {"100"}, {"1000"}}}},
+               scale_param({"1000"}, {}, {"20"}, {"1"})},
     .run = where_it_fits(run),
 }};
 

@@ -270,7 +270,7 @@ const RegisterWorkload kRegistered{{
     .durability = "none",
     .params = {{"task", "what every worker does", {{kTasks, {}, kTasks, kTasks}}},
                {"workers", "workers at once, all on the same files", {{{"2"}, {}, {"10"}, {"1", "10", "100"}}}},
-               scale_param({"1024"}, {}, {"16"}, {"1"})},
+               scale_param({"1024"}, {}, {"64"}, {"1"})},
     .run = where_it_fits(run),
 }};
 

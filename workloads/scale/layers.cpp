@@ -99,7 +99,7 @@ const RegisterWorkload kRegistered{{
     .durability = "none",
     .params = {{"layers",
                 "layers the store holds before",
-                {{{"1", "10"}, {}, {"1", "10", "100"}, {"1", "10", "100", "1000"}}}}},
+                {{{"1", "10"}, {}, {"1", "100"}, {"1", "10", "100", "1000"}}}}},
     .run = where_it_fits(run),
 }};
 
