@@ -21,6 +21,10 @@ Availability probe(const Options&) {
   if (find_program("zpool").empty() || find_program("zfs").empty()) {
     return Availability::no("the programs zpool and zfs are not installed", "install the package zfsutils-linux");
   }
+  if (std::filesystem::exists(std::filesystem::path(find_program("zpool")).parent_path() / "zfs-fuse")) {
+    return Availability::no("the programs zpool and zfs here are those of zfs-fuse",
+                            "install the package zfsutils-linux in place of zfs-fuse");
+  }
   if (::access("/dev/zfs", R_OK | W_OK) != 0) {
     return Availability::no("there is no /dev/zfs", "load the module: modprobe zfs");
   }

@@ -201,7 +201,10 @@ Status ToolPool::clone(DatasetId id, DatasetId origin) {
   return cloned.ok() ? deferred : cloned;
 }
 
-Status ToolPool::destroy(DatasetId id) { return while_busy({"zfs", "destroy", "-r", dataset(id)}); }
+Status ToolPool::destroy(DatasetId id) {
+  freeing_ = true;
+  return while_busy({"zfs", "destroy", "-r", dataset(id)});
+}
 
 Status ToolPool::mount(DatasetId id, const fs::path& target, bool read_only) {
   if (::mount(dataset(id).c_str(), target.c_str(), "zfs", read_only ? MS_RDONLY : 0, nullptr) != 0) {
@@ -226,7 +229,11 @@ Result<PoolSpace> ToolPool::usage() {
 
 Status ToolPool::sync() {
   SBENCH_TRY(run({"zpool", "sync", name_}));
-  return run({"zpool", "wait", "-t", "free", name_});
+  if (freeing_) {
+    SBENCH_TRY(run({"zpool", "wait", "-t", "free", name_}));
+    freeing_ = false;
+  }
+  return {};
 }
 
 std::vector<std::pair<std::string, std::string>> ToolPool::status() {

@@ -50,6 +50,7 @@ class ToolPool final : public Datasets {
   const Device& device_;
   std::string limit_;  ///< option `size`; empty: none
   bool stays_;
+  bool freeing_ = true;  ///< something was destroyed since the last sync(), or before opening
 };
 
 /// Pools of ours whose process is gone and of which nothing is mounted are exported; their names.
