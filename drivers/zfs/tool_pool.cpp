@@ -159,7 +159,14 @@ Result<std::unique_ptr<Datasets>> ToolPool::open(Device& device, const Options& 
   device.release_exclusive();
   SBENCH_TRY_SET(const std::string partition, partition_of(device));
   SBENCH_TRY_SET(const std::string name, pool_name(device));
-  SBENCH_TRY(run({"zpool", "import", "-f", "-N", "-t", "-o", "cachefile=none", "-d", partition, kNameOnDevice, name}));
+  const std::vector<std::string> import = {"zpool", "import", "-f", "-N", "-t", "-o", "cachefile=none",
+                                           "-d", partition, kNameOnDevice, name};
+  Status imported = run(import);
+  if (!imported.ok()) {  // a killed process may have left the pool imported
+    SBENCH_TRY_SET(const auto abandoned, export_abandoned_pools());
+    imported = abandoned.empty() ? imported : run(import);
+  }
+  SBENCH_TRY(imported);
   return std::unique_ptr<Datasets>(new ToolPool(name, device, options, false));
 }
 

@@ -1,7 +1,12 @@
 // uml_test.cpp: what needs another kernel than this one: user-mode Linux, booted as an ordinary user.
 //
-// Conformance and physical truth of the real dm-thin, a smoke run with --in uml, and what
-// is left after signals: nothing. Skipped aloud where linux.uml is not installed.
+// Conformance and physical truth of the real dm-thin and the real OpenZFS, smoke runs with
+// --in uml, and what is left after signals: nothing. Skipped aloud where linux.uml is not
+// installed, and those of OpenZFS where its modules were not built (minutes: not here).
+//
+//     ./quickstart uml-zfs && SBENCH_UML_ZFS=required build/release/tests/sbench_test_vm --gtest_filter='*zfs*'
+//
+// before a release: longer forms, and modules that are missing are a failure.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <fcntl.h>
@@ -11,8 +16,10 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #include "drivers/base/file.h"
@@ -32,6 +39,16 @@ constexpr unsigned kOrdinaryUser = 65534;
 #define SKIP_WITHOUT_UML()                                     \
   if (const Availability uml = probe_uml(); !uml.available) { \
     GTEST_SKIP() << uml.reason << "; " << uml.remedy;          \
+  }
+
+/// A release must have seen the real OpenZFS.
+bool zfs_is_required() { return std::getenv("SBENCH_UML_ZFS") != nullptr; }
+
+#define SKIP_WITHOUT_ZFS()                                                                                            \
+  SKIP_WITHOUT_UML();                                                                                                 \
+  if (!uml_has_zfs()) {                                                                                               \
+    ASSERT_FALSE(zfs_is_required()) << "OpenZFS is not in " << uml_cache();                                           \
+    GTEST_SKIP() << "OpenZFS's modules for user-mode Linux are not built: sudo ./quickstart uml-zfs (some 5 minutes)"; \
   }
 
 /// Runs a shell script inside, on a scratch disk that is /var/tmp there.
@@ -88,11 +105,40 @@ TEST(Uml, the_real_dm_thin_copies_a_chunk_at_a_first_write) {
   std::printf("%s\n", outcome.text.c_str());
 }
 
+void expect_all_passed(const GuestOutcome& outcome) {
+  EXPECT_EQ(outcome.code, 0) << outcome.text;
+  EXPECT_THAT(outcome.text, ::testing::HasSubstr("[  PASSED  ]"));
+  EXPECT_THAT(outcome.text, ::testing::Not(::testing::HasSubstr("PASSED  ] 0 tests")));
+}
+
+TEST(Uml, the_real_zfs_passes_conformance) {
+  SKIP_WITHOUT_ZFS();
+  const std::string more = zfs_is_required() ? ":*Model*/zfs" : "";
+  expect_all_passed(run_script(std::string(kScratch) + beside("sbench_test_conformance") +
+                                   " --gtest_filter='*Conformance*/zfs:*Content*/zfs" + more + "'",
+                               850));
+}
+
+TEST(Uml, the_real_zfs_copies_a_record_at_a_first_write) {
+  SKIP_WITHOUT_ZFS();
+  const std::string which = zfs_is_required() ? "*ZfsTruth*:ZfsStore*" : "*ZfsTruth*/128K";
+  const auto outcome = run_script(std::string(kScratch) + beside("sbench_test_drivers") + " --gtest_filter='" + which + "'", 600);
+  expect_all_passed(outcome);
+  EXPECT_THAT(outcome.text, ::testing::Not(::testing::HasSubstr("SKIPPED")));
+  EXPECT_THAT(outcome.text, ::testing::HasSubstr("zfs 128K: a first write"));
+}
+
 /// Starts sbench as an ordinary user with a HOME of its own; stderr and stdout go to a file.
 class OrdinaryRun {
  public:
-  explicit OrdinaryRun(const std::vector<std::string>& arguments) {
+  explicit OrdinaryRun(const std::vector<std::string>& arguments, bool with_cache = false) {
     fs::permissions(folder_.path(), fs::perms::all);
+    const fs::path cache = uml_cache();
+    if (with_cache) {
+      const fs::path copy = folder_.path() / ".cache/sbench/uml" / cache.filename();
+      fs::create_directories(copy);
+      fs::copy(cache, copy, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+    }
     child_ = ::fork();
     if (child_ == 0) {
       const int log = ::open((folder_.path() / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0666);
@@ -102,6 +148,7 @@ class OrdinaryRun {
         ::_exit(126);
       }
       ::setenv("HOME", folder_.path().c_str(), 1);
+      ::unsetenv("XDG_CACHE_HOME");
       std::vector<std::string> words = {SBENCH_BINARY, "run", "--in", "uml", "--output", output().string()};
       words.insert(words.end(), arguments.begin(), arguments.end());
       std::vector<char*> argv;
@@ -193,6 +240,23 @@ TEST(Uml, a_smoke_run_as_an_ordinary_user_measures_the_real_dm_thin) {
   }
   EXPECT_THAT(run.log(), ::testing::HasSubstr("Device bytes relative to native, uml engines"));
   EXPECT_TRUE(guests_after_a_while().empty());
+}
+
+TEST(Uml, one_run_as_an_ordinary_user_measures_every_real_driver_with_zfs) {
+  SKIP_WITHOUT_ZFS();
+  OrdinaryRun run({"--all", "--profile", "smoke", "--filter", "copy_up.first_write/.*/cache:warm", "--seed", "7"}, true);
+  EXPECT_EQ(run.wait(), 0) << run.log();
+  const json result = json::parse(std::ifstream(run.output() / "result.json"));
+  std::set<std::string> measured;
+  for (const auto& driver : result.at("sbench").at("drivers")) {
+    if (driver.at("engine") == "uml" && driver.at("semantic_check") == "passed") {
+      measured.insert(driver.at("name"));
+    }
+  }
+  for (const char* name : {"overlay2", "overlay", "btrfs", "devicemapper", "zfs", "vfs"}) {
+    EXPECT_TRUE(measured.contains(name)) << name << "\n" << run.log();
+  }
+  EXPECT_THAT(run.log(), ::testing::HasSubstr("Device bytes relative to native, uml engines"));
 }
 
 TEST(Uml, a_killed_run_leaves_no_process_and_no_folder) {
