@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -102,6 +104,16 @@ Status copy_data(int source, int target, off_t source_size, off_t size, bool wri
     return errno_error("cannot size the copy");
   }
   return {};
+}
+
+Status settle_before_name(int copy) {
+  struct statfs on {};
+  const bool in_order = ::fstatfs(copy, &on) == 0 && (on.f_type == EXT4_SUPER_MAGIC || on.f_type == XFS_SUPER_MAGIC);
+  constexpr unsigned kAll = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  if (in_order ? ::sync_file_range(copy, 0, 0, kAll) == 0 : ::fsync(copy) == 0) {
+    return {};
+  }
+  return errno_error("cannot write the copy");
 }
 
 int set_times(FileAt target, const struct stat& status) {

@@ -170,10 +170,7 @@ Status UnionFs::copy_up_regular(Node& node, CopyUp what, off_t truncate_to) {
     }
     set_origin({source.fd.get(), ""}, source.branch, {copy.get(), ""});
     SBENCH_TRY(copy_metadata({source.fd.get(), ""}, {copy.get(), ""}, source.status, dialect_.prefix.c_str()));
-    if (!metacopy && options_.sync == UnionSync::copy_up && ::fsync(copy.get()) != 0) {
-      return errno_error("cannot write the copy of {}", node.name);
-    }
-    return {};
+    return !metacopy && options_.sync == UnionSync::copy_up ? settle_before_name(copy.get()) : Status();
   };
   Status done = build();
   if (done.ok()) {
@@ -411,8 +408,8 @@ Status UnionFs::complete_metacopy(Node& node, off_t size) {
   if (const int code = set_times({target.get(), ""}, status); code != 0) {
     return make_error(code, "cannot set the times of {}", node.name);
   }
-  if (options_.sync == UnionSync::copy_up && ::fsync(target.get()) != 0) {
-    return errno_error("cannot write the copy of {}", node.name);
+  if (options_.sync == UnionSync::copy_up) {
+    SBENCH_TRY(settle_before_name(target.get()));
   }
   if (const int code = union_fs::remove_xattr(target.get(), "", dialect_.metacopy.c_str()); code != 0) {
     return make_error(code, "cannot unmark the copy of {}", node.name);
