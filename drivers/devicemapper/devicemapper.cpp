@@ -115,7 +115,10 @@ Availability probe(const Options& options) {
   if (options.at("engine") == "kernel" || kernel.available || in_files) {
     return kernel;
   }
-  const Availability userspace = userspace_engine().probe(options);
+  Availability userspace = userspace_engine().probe(options);
+  if (userspace.available && options.at("engine") == "auto") {
+    userspace.reason = kernel.reason + "; " + userspace.reason;  // for doctor: why this engine
+  }
   return userspace.available || options.at("engine") == "userspace" ? userspace : kernel;
 }
 

@@ -43,6 +43,8 @@ constexpr int kReleaseStep_ms = 1;
 /// How long an earlier server of the same place may take to close its pool.
 constexpr int kTakeoverPatience_ms = 20'000;
 constexpr int kSectorBytes = 512;
+constexpr const char* kExport = "FUSE files under direct-I/O loop devices";
+constexpr const char* kUblkControl = "/dev/ublk-control";
 constexpr int kServerThreads = 16;  // most of the time they wait for the device
 /// With dm.full=queue: reads and writes at the server at once, more than one loop device's depth of 128; each has a
 /// thread, and there are others, so that writes that wait for space keep nobody from freeing it.
@@ -278,7 +280,7 @@ class UserspaceDevices final : public ThinDevices {
   std::vector<std::pair<std::string, std::string>> status() override {
     std::vector<std::pair<std::string, std::string>> rows = {
         {"Data Device", device_},
-        {"Export", "FUSE file under a direct-I/O loop device"},
+        {"Export", kExport},
         {"When Full", queue_time_ ? fmt::format("queue for {} s", queue_time_->count()) : "error"},
         {"Pool Server", std::to_string(server_->pid())}};
     if (const auto now = usage(); now.ok()) {
@@ -340,7 +342,11 @@ Availability probe(const Options&) {
                               EngineClass::userspace);
     }
   }
-  return Availability::yes(EngineClass::userspace);
+  Availability yes = Availability::yes(EngineClass::userspace);
+  yes.reason = fmt::format("layers are shown by {}; {}", kExport,
+                           ::access(kUblkControl, F_OK) == 0 ? "the kernel has ublk, but sbench has no export through it"
+                                                             : "the kernel has no ublk, and sbench no export through it");
+  return yes;
 }
 
 Status format(Device& device, const Options& options) {

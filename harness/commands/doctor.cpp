@@ -71,6 +71,9 @@ int doctor_command(Console& console) {
     const Availability availability = spec.probe(complete_options(spec, {}));
     if (availability.available) {
       console.out << fmt::format("  ok   {:<14} engine {}\n", spec.name, to_string(actual_engine(availability.engine)));
+      if (!availability.reason.empty()) {
+        console.out << fmt::format("       {:<14} {}\n", "", availability.reason);
+      }
       runnable += spec.capabilities.stores_layers ? 1 : 0;
       for (const Deviation deviation : known_deviations(spec.name)) {
         console.out << fmt::format("       {:<14} deviates: {}\n", "", to_string(deviation));
