@@ -11,6 +11,7 @@ from .statistics import INFERENCE_BLOCKS_MIN
 
 NOISE_WARNING = 0.10
 PRESSURE_WARNING = 20
+SETTLED_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,11 @@ def health(comparison: Comparison) -> list[Health]:
     found = []
     if floor is not None:
         found.append(Health("noise floor", text.percent(floor), floor <= NOISE_WARNING))
+    from .figures import stability
+
+    steady, known = stability.settled(comparison)
+    if known:
+        found.append(Health("settled", f"{steady} of {known} rows", steady >= SETTLED_SHARE * known))
     cold = flags.get("cache_cold_verified", 0) + flags.get("cache_not_cold", 0)
     if cold:
         found.append(Health("cold caches verified", f"{flags.get('cache_cold_verified', 0)} of {cold}", not flags.get("cache_not_cold")))

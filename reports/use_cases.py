@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import fnmatch
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from .statistics import Estimate
 
 DEFAULT_PATH = Path(__file__).with_name("use_cases.ini")
 _CONDITION = re.compile(r"^([a-z_]+)(>=|<=|=)(.+)$")
+# Docker's own drivers that it no longer has: https://github.com/docker/cli/pull/4703 (2023-12-07).
+REMOVED_FROM_DOCKER = {"aufs": "24.0", "overlay": "24.0", "devicemapper": "25.0"}
 _KEYS = {"title", "question", "cases", "per_container", "prepare_timed"}
 
 
@@ -204,7 +207,9 @@ def mark(verdict: Verdict) -> tuple[str, str]:
         return ("none", "nothing to compare" if measured else "no data")
     if not ranking.inference:
         return ("hint", "a hint: too few blocks")
-    return ("tie", "tie: choose by price") if ranking.ties else ("sure", "sure")
+    if ranking.ties:
+        return ("tie", "tie: choose by price")
+    return ("sure", "sure; times vary" if any(s.unstable for s in measured if s.verdict == "best") else "sure")
 
 
 def margin(verdict: Verdict) -> str:
@@ -240,7 +245,7 @@ def per_container(comparison: Comparison, ranking: Ranking, metric: str) -> dict
 
 
 def price(comparison: Comparison, verdict: Verdict, driver: str) -> list[str]:
-    """What choosing `driver` costs: device bytes against the thriftiest, its worst case, memory and space."""
+    """What choosing `driver` costs: device bytes against the thriftiest, its worst case, memory and space, and whether an engine still has it."""
     lines = []
     written = device_bytes(comparison, verdict.ranking)
     if driver in written and len(written) > 1:
@@ -265,13 +270,15 @@ def price(comparison: Comparison, verdict: Verdict, driver: str) -> list[str]:
             values = per_container(comparison, verdict.ranking, metric)
             if driver in values:
                 lines.append(f"{text.human_bytes(values[driver])} {words} per container")
-    return lines
+    removed = REMOVED_FROM_DOCKER.get(comparison.run.drivers[driver].name)
+    return lines + ([f"Docker has no such driver since {removed}"] if removed else [])
 
 
 def prices(comparison: Comparison, verdict: Verdict) -> list[tuple[str, list[str]]]:
-    """(label, price list) of the best and of every driver tied with it: a tie is chosen by price."""
-    ranking = verdict.ranking
-    return [(comparison.run.label(driver), price(comparison, verdict, driver)) for driver in ([ranking.best, *ranking.ties] if ranking.best else [])]
+    """(label, price list) of the best and of every driver tied with it, who writes least first: a tie is chosen by price."""
+    ranking, written = verdict.ranking, device_bytes(comparison, verdict.ranking)
+    winners = sorted([ranking.best, *ranking.ties] if ranking.best else [], key=lambda d: written.get(d, math.inf))
+    return [(comparison.run.label(driver), price(comparison, verdict, driver)) for driver in winners]
 
 
 def price_words(comparison: Comparison, verdict: Verdict) -> str:

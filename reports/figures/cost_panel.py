@@ -55,15 +55,15 @@ def panels(comparison: Comparison) -> list[Panel]:
     pulls = comparison.run.cases_of(PULL)
     if pulls:
         pull = pulls[-1]
-        found += [Panel("device bytes per\nbyte of a pulled image", pull, (("", _amplification),), lambda v: f"{text.trimmed(v)}×"),
-                  Panel("space of the\npulled image", pull, (("", _metric("space_bytes")),), text.human_bytes),
-                  Panel("CPU per GiB pulled\n(user + system)", pull, (("user", _per_gib("cpu_user_s")), ("system", _per_gib("cpu_sys_s"))), text.human_time)]
+        found += [Panel("device bytes\nper byte of a\npulled image", pull, (("", _amplification),), lambda v: f"{text.trimmed(v)}×"),
+                  Panel("space of the\npulled image", pull, (("", _metric("space_growth_bytes")),), text.human_bytes),
+                  Panel("CPU per GiB\npulled\n(user + system)", pull, (("user", _per_gib("cpu_user_s")), ("system", _per_gib("cpu_sys_s"))), text.human_time)]
     many = space_per_container.biggest_case(comparison)
     if many:
         n = text.human_count(many.size("containers"))
-        found += [Panel(f"space per container\n({n} of one image)", many, (("", _metric("space_bytes_per_container")),), text.human_bytes),
-                  Panel(f"page cache per container\n({n} of one image)", many, (("", _metric("page_cache_bytes_per_container")),), text.human_bytes),
-                  Panel(f"memory of the driver's servers\n({n} of one image)", many, (("", _metric("helpers_rss_peak_bytes")),), text.human_bytes)]
+        found += [Panel(f"space per\ncontainer\n({n} of one image)", many, (("", _metric("space_bytes_per_container")),), text.human_bytes),
+                  Panel(f"page cache per\ncontainer\n({n} of one image)", many, (("", _metric("page_cache_bytes_per_container")),), text.human_bytes),
+                  Panel(f"memory of the\ndriver's servers\n({n} of one image)", many, (("", _metric("helpers_rss_peak_bytes")),), text.human_bytes)]
     return [p for p in found if any(sum(_value(comparison, p, d) or (0,)) > 0 for d in comparison.run.shown)]
 
 
@@ -82,7 +82,7 @@ def _value(comparison: Comparison, panel: Panel, driver: str) -> tuple[float, ..
 def _draw(comparison: Comparison, shown: list[Panel]) -> Any:
     drivers = comparison.run.shown
     looks = canvas.styles(comparison.run)
-    figure, axes = canvas.new(canvas.WIDTH_IN, 0.9 + 0.27 * len(drivers), 1, len(shown), sharey=True)
+    figure, axes = canvas.new(canvas.WIDTH_IN, 1.0 + 0.27 * len(drivers), 1, len(shown), sharey=True)
     for ax, panel in zip(axes[0], shown):
         values = {d: _value(comparison, panel, d) for d in drivers}
         highest = max((sum(v) for v in values.values() if v), default=1.0) or 1.0

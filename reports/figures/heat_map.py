@@ -132,6 +132,8 @@ def _figure(comparison: Comparison, engine: str, rankings: dict[str, Ranking]) -
     alt = "Rows in which a driver is best or tied with the best: " + ", ".join(
         f"{comparison.run.label(d)} {n} of {len(rankings)}" for d, n in wins.items())
     notes = [f"{driver}: not available: {reason}" for driver, reason in absent]
+    notes += [f"{comparison.run.label(d)} copies the whole image whenever a container is made: fast where that happened before the time began (copy_up, persistence)"
+              for d in drivers if comparison.run.drivers[d].copies_at_prepare]
     return Figure(
         f"heat-map-{engine}", f"{measure.noun(comparison.run)} relative to the best driver ({engine} engines)",
         f"Each row has its own best driver (*); 2.00× means twice its {measure.noun(comparison.run).lower()}, = cannot be told from the best, ~ is unsteady (own blocks "

@@ -52,7 +52,7 @@ def build(comparison: Comparison) -> Figure | None:
     n = text.human_count(case.size("containers"))
     return Figure(
         "space-per-container", "Space and inodes per container",
-        f"What each of {n} containers started from one image adds to the store before it writes anything. "
+        f"What {f'each of {n} containers' if n != '1' else 'a container'} started from one image adds to the store before it writes anything. "
         "Lower is better. Comparable across engine classes.",
         "; ".join(f"{row[0]}: {', '.join(row[1:])}" for row in rows),
         ("driver", *(f"{title} per container" for _, title, _ in panels)), rows, partial(_draw, comparison, case, panels))

@@ -73,6 +73,12 @@ def _draw(comparison: Comparison, found: dict[str, dict[str, tuple[list[int], np
     return figure
 
 
+def settled(comparison: Comparison) -> tuple[int, int]:
+    """(rows that reached a steady state, rows that have blocks enough to say)."""
+    rounds = [r for d in comparison.run.shown for g in comparison.groups if (r := rounds_of(comparison, d, g.cases))]
+    return sum(steady_window(values) is not None for _, values in rounds), len(rounds)
+
+
 def build(comparison: Comparison) -> Figure | None:
     """None with fewer than five blocks."""
     found: dict[str, dict[str, tuple[list[int], np.ndarray]]] = {}

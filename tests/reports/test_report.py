@@ -203,6 +203,15 @@ def test_cost_panel_divides_by_what_the_application_wrote(tmp_path):
     assert dict((row[0], row[1]) for row in figure.rows)["vfs"] == "3.17×"
 
 
+def test_space_of_a_pulled_image_is_what_the_pull_added_not_what_is_left_when_it_is_removed(tmp_path):
+    document = made("a", drivers=("native", "overlay2", "vfs"))
+    for entry in document["benchmarks"]:
+        if entry["name"].startswith("layer_build.pull/"):
+            entry["sbench"]["metrics"] |= {"space_growth_bytes": 5 * 2**20, "space_bytes": 0}
+    figure = cost_panel.build(comparison_of(tmp_path, document))
+    assert dict((row[0], row[figure.columns.index("space of the pulled image")]) for row in figure.rows)["vfs"] == "5 MiB"
+
+
 def test_scaling_says_the_share_of_ideal(tmp_path):
     document = made("a", workloads=("copy_up.tree_append",), noise=0)
     for entry in document["benchmarks"]:
@@ -271,8 +280,18 @@ def test_a_tie_shows_the_price_of_every_driver_in_it(tmp_path):
     comparison = Comparison(result_file.load(path))
     verdict = next(v for v in use_cases.verdicts(comparison) if v.ranking.ties)
     prices = use_cases.prices(comparison, verdict)
-    assert [label for label, _ in prices] == [comparison.run.label(d) for d in [verdict.ranking.best, *verdict.ranking.ties]]
+    assert {label for label, _ in prices} == {comparison.run.label(d) for d in verdict.ranking.winners}
+    written = use_cases.device_bytes(comparison, verdict.ranking)
+    assert [written[d] for label, _ in prices for d in written if comparison.run.label(d) == label] == sorted(written[d] for d in verdict.ranking.winners)
     assert all(lines for _, lines in prices)
     markdown = run_reports("report", path, "--format", "markdown").stdout
     row = next(line for line in markdown.splitlines() if line.startswith(f"| {verdict.use_case.title}"))
     assert all(f"{label}: writes" in row for label, _ in prices)
+
+
+def test_a_driver_that_docker_removed_says_so_in_its_price(tmp_path):
+    path = stored(tmp_path / "old.json", synthetic_result.make(drivers=("native", "aufs", "overlay2"), blocks=9, workloads=("layer_build",)))
+    comparison = Comparison(result_file.load(path))
+    lines = {d: use_cases.price(comparison, v, d) for v in use_cases.verdicts(comparison) for d in v.ranking.winners}
+    assert lines["aufs"][-1] == "Docker has no such driver since 24.0"
+    assert not any("Docker" in line for line in lines["overlay2"])
