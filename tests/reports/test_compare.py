@@ -155,7 +155,7 @@ def test_mistakes_are_usage_errors(nine, arguments, words):
 def test_no_case_in_common_is_nothing_to_report(tmp_path):
     b = made(2)
     for entry in b["benchmarks"]:
-        entry["sbench"]["params"] = {"image": "other"}
+        entry["sbench"]["params"] = entry["sbench"]["params"] | {"other": "1"}
     done = run_reports("compare", stored(tmp_path / "a.json", made(1)), stored(tmp_path / "b.json", b))
     assert done.returncode == 5 and "no finished case in common" in done.stderr
 
