@@ -64,8 +64,10 @@ struct Pair {
 
   Status make(Case& c, Scratch& scratch) {
     SBENCH_TRY_SET(base, fixture_base(c));
-    SBENCH_TRY_SET(lower_id, scratch.written("graphtest", base, [&](const fs::path& root) { return lower.write(root); }));
-    SBENCH_TRY_SET(upper_id, scratch.written("graphtest", lower_id, [&](const fs::path& root) { return upper.write(root); }));
+    SBENCH_TRY_SET(lower_id,
+                   scratch.written("graphtest", base, [&](const fs::path& root) { return lower.write(root); }));
+    SBENCH_TRY_SET(upper_id,
+                   scratch.written("graphtest", lower_id, [&](const fs::path& root) { return upper.write(root); }));
     return {};
   }
   [[nodiscard]] Status check(const fs::path& root) const {
@@ -214,7 +216,7 @@ Status run(Case& c) {
   return c.phase("remove", [&] { return scratch.remove_all(); });
 }
 
-const std::vector<std::string> kBenches = {"diff-10-10",    "diff-10-10000",  "diff-10000-10",  "apply-100",
+const std::vector<std::string> kBenches = {"diff-10-10",     "diff-10-10000",   "diff-10000-10",  "apply-100",
                                            "diff-20-layers", "diff-125-layers", "read-20-layers", "read-125-layers"};
 
 const RegisterWorkload kRegistered{{

@@ -3,11 +3,12 @@
 // The tree is 3 GiB in files of 64 KiB, 100 a folder. Where a lower directory cannot
 // be renamed, mv copies all of it and then deletes it; the published case took hours
 // on a hard disk.
+#include "workloads/content/move_tree.h"
+
 #include "drivers/base/file.h"
 #include "drivers/base/units.h"
 #include "workloads/content/file_io.h"
 #include "workloads/content/fixtures.h"
-#include "workloads/content/move_tree.h"
 #include "workloads/content/scaled.h"
 #include "workloads/content/scratch.h"
 

@@ -98,8 +98,9 @@ Status verify_appended(const fs::path& path, const File& file, std::uint64_t app
   for (std::uint64_t i = 0; i < appended; ++i) {
     tail += kAppended;
   }
-  SBENCH_TRY(verify(static_cast<std::uint64_t>(status.st_size) == file.size_bytes + tail.size(),
-                    fmt::format("{} has {} bytes, not {}", path.string(), status.st_size, file.size_bytes + tail.size())));
+  SBENCH_TRY(
+      verify(static_cast<std::uint64_t>(status.st_size) == file.size_bytes + tail.size(),
+             fmt::format("{} has {} bytes, not {}", path.string(), status.st_size, file.size_bytes + tail.size())));
   std::vector<std::byte> data;
   const auto read = [&](std::uint64_t offset, std::uint64_t size) -> Status {
     data.resize(size);
@@ -258,9 +259,8 @@ Status run(Case& c) {
   return c.phase("remove", [&] { return scratch.remove_all(); });
 }
 
-const std::vector<std::string> kTasks = {"append-big-files", "append-small-files", "append-tree",
-                                         "read-big-files",   "read-small-files",   "read-tree",
-                                         "read-tree-mounted"};
+const std::vector<std::string> kTasks = {"append-big-files", "append-small-files", "append-tree",      "read-big-files",
+                                         "read-small-files", "read-tree",          "read-tree-mounted"};
 
 const RegisterWorkload kRegistered{{
     .name = "peers.storage_tasks",

@@ -54,9 +54,8 @@ Status work(Container& container, const std::vector<SmallFile>& files) {
       SBENCH_TRY_SET(Fd fd, open_file(root / file.path, O_WRONLY));
       return write_range(fd.get(), append_content(file), file.size_bytes, kAppended, root / file.path);
     }));
-    SBENCH_TRY(timed_into(container.latencies_ns, [&] {
-      return make_file(new_file(root, file), append_content(file), file.size_bytes);
-    }));
+    SBENCH_TRY(timed_into(container.latencies_ns,
+                          [&] { return make_file(new_file(root, file), append_content(file), file.size_bytes); }));
     container.bytes_written += kAppended + file.size_bytes;
   }
   return {};

@@ -94,7 +94,9 @@ const RegisterWorkload kRegistered{{
     .version = 1,
     .cache = "warm",
     .durability = "none",
-    .params = {{"dirty", "bytes the neighbour leaves to be written back", {{{"1M"}, {}, {"0", "64M"}, {"0", "256M", "1G"}}}},
+    .params = {{"dirty",
+                "bytes the neighbour leaves to be written back",
+                {{{"1M"}, {}, {"0", "64M"}, {"0", "256M", "1G"}}}},
                {"containers", "containers started one after the other", {{{"2"}, {}, {"4"}, {"4"}}}}},
     .run = where_it_fits(run),
 }};

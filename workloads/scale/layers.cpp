@@ -23,7 +23,8 @@ constexpr std::uint64_t kFileBytes = 512;
 Content content_of(const Case& c, std::uint64_t layer) { return Content(content_seed(c) + layer); }
 
 /// `count` committed layers on `image`; returns those that hold a file, by number.
-Result<std::map<std::uint64_t, LayerId>> populate(Case& c, Scratch& scratch, const LayerId& image, std::uint64_t count) {
+Result<std::map<std::uint64_t, LayerId>> populate(Case& c, Scratch& scratch, const LayerId& image,
+                                                  std::uint64_t count) {
   std::map<std::uint64_t, LayerId> marked;
   for (std::uint64_t i = 0; i < count; ++i) {
     if (i % kMarkedEvery == 0) {
