@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from . import facts, likeness, measure, summary, use_cases
+from . import both_engines, facts, likeness, measure, summary, use_cases
 from .comparison import Comparison
 from .errors import ReportError
 from .figures import Figure, canvas
@@ -100,7 +100,7 @@ def render(report: Report, figures: list[tuple[Figure, str]]) -> str:
         health=facts.health(comparison), runs=report.runs_shown,
         figures=[{"slug": f.slug, "title": f.title, "lead": f.lead, "legend": f.legend, "notes": f.notes, "columns": f.columns,
                   "rows": f.rows, "prose": f.prose, "svg": Markup(svg)} for f, svg in figures],
-        cases=_cases(comparison), skipped=facts.skipped(comparison), failures=facts.failures(comparison),
+        cases=_cases(comparison), pairs=both_engines.tables(comparison, by_case=True), pair_columns=both_engines.COLUMNS, skipped=facts.skipped(comparison), failures=facts.failures(comparison),
         workloads=[(name, w["summary"], w["cache"], w["durability"], w["version"]) for name, w in body["workloads"].items()],
         drivers=_drivers(comparison), environment=likeness.flat("", body["environment"]), method=facts.METHOD_NOTES,
         glossary=facts.GLOSSARY, run_id=body["run_id"], command=body["command"], seed=body["seed"],

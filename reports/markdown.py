@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from . import facts, measure, text, use_cases
+from . import both_engines, facts, measure, text, use_cases
 from .comparison import Comparison, Ranking
 from .figures.heat_map import cell_text
 from .report_content import Report
@@ -89,6 +89,7 @@ def _folded(report: Report) -> list[tuple[str, str]]:
         rows = [(key, *(cell_text(r.standings[d], r.best) for d in drivers)) for key, r in rankings.items()]
         parts.append((f"Every case, {measure.noun(comparison.run).lower()} relative to the best ({engine} engines)",
                       grid(("case", *(comparison.run.label(d) for d in drivers)), rows)))
+    parts += [(title, grid(both_engines.COLUMNS, rows)) for title, rows in both_engines.tables(comparison, by_case=True)]
     parts.append(("Method", "\n".join(f"- {escape(note)}" for note in facts.METHOD_NOTES)))
     parts.append(("Glossary", "\n".join(f"- **{escape(word)}**: {escape(meaning)}" for word, meaning in facts.GLOSSARY)))
     return parts

@@ -11,7 +11,7 @@ from . import text
 from .result_file import Run, Sample
 
 TIME, BYTES = "time", "device bytes"
-_BYTES_MIN = 4096.0  # ratios need a value: less than a page counts as one
+BYTES_MIN = 4096.0  # ratios need a value: less than a page counts as one
 
 
 def inside(run: Run) -> bool:
@@ -28,7 +28,7 @@ def value(kind_of: str, sample: Sample) -> float:
     """Seconds, or bytes written to and read from the device; above 0."""
     if kind_of == TIME:
         return sample.seconds
-    return max(sample.metrics.get("bytes_dev_written", 0.0) + sample.metrics.get("bytes_dev_read", 0.0), _BYTES_MIN)
+    return max(sample.metrics.get("bytes_dev_written", 0.0) + sample.metrics.get("bytes_dev_read", 0.0), BYTES_MIN)
 
 
 def shown(kind_of: str, amount: float) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import facts, measure, text
+from . import both_engines, facts, measure, text
 from .comparison import Comparison, Ranking, Standing
 from .text import plain
 
@@ -159,6 +159,9 @@ def render(comparison: Comparison, width: int = 80, color: bool = False, by_case
             continue
         lines += [paint(line, "bold") for line in _fold(f"{measure.noun(comparison.run)} relative to native, {engine} engines{where}; lower is better", width, "  ")]
         lines += _section(comparison, engine, rankings, width, paint)
+    for title, rows in both_engines.tables(comparison, by_case):
+        lines += ["", *(paint(line, "bold") for line in _fold(title, width, "  "))]
+        lines += text.columns(both_engines.COLUMNS, rows).rstrip("\n").split("\n")
     interval = "half the 95 % interval" if comparison.inference else "half the range seen (no inference)"
     lines.append("")
     lines += _fold(f"* best  = tie with best  ~ unsteady  – no number   1.12±2%: ratio ± {interval}. "

@@ -97,3 +97,24 @@ def test_a_guest_beside_a_host_shares_no_ratio(tmp_path):
     markdown = run_reports("report", stored(tmp_path / "a.json", document), stored(tmp_path / "b.json", guest), "--format", "markdown").stdout
     assert "by device bytes" in markdown
     assert "The same drivers on each system" not in markdown
+
+
+def test_a_real_facility_and_our_engine_of_it_stand_side_by_side_with_their_ratio(tmp_path):
+    document = inside_uml(synthetic_result.make(blocks=5))
+    drivers = {driver["slug"]: driver for driver in document["sbench"]["drivers"]}
+    drivers["btrfs"]["options"] = {"engine": "auto", "size": "1"}
+    drivers["overlay2.backing-xfs"].update(name="btrfs", label="btrfs:engine=userspace", options={"engine": "userspace", "size": "1"})
+    drivers["vfs"].update(name="btrfs", label="btrfs:size=2", options={"engine": "auto", "size": "2"})
+    for sample in document["benchmarks"]:
+        metrics = sample["sbench"]["metrics"]
+        real, ours = "/btrfs/" in sample["name"], "/overlay2.backing-xfs/" in sample["name"]
+        if (real or ours) and "bytes_dev_written" in metrics:
+            metrics["bytes_dev_written"] = 50_000 if real else 70_000
+            metrics["bytes_dev_read"] = 50_000
+    path = stored(tmp_path / "guest.json", document)
+    table = run_reports("table", path).stdout
+    assert table.count("Device bytes of ") == 1  # not of the one with another option
+    row = next(line for line in table.split("Device bytes of ")[1].splitlines() if line.startswith("copy_up.first_write 64m"))
+    assert row.split()[-1] == "1.20", row
+    markdown = run_reports("report", path, "--format", "markdown").stdout
+    assert "Device bytes of btrfs (uml) and btrfs:engine=userspace" in markdown

@@ -98,7 +98,7 @@ TEST(Uml, the_real_dm_thin_passes_conformance) {
 
 TEST(Uml, the_real_dm_thin_copies_a_chunk_at_a_first_write) {
   SKIP_WITHOUT_UML();
-  const auto outcome = run_script(std::string(kScratch) + beside("sbench_test_drivers") + " --gtest_filter='*ThinTruth*:*PoolShapes*:*FullPool*/kernel'", 400);
+  const auto outcome = run_script(std::string(kScratch) + beside("sbench_test_drivers") + " --gtest_filter='*ThinTruth*:*PoolShapes*:*FullPool*/kernel'", 600);
   EXPECT_EQ(outcome.code, 0) << outcome.text;
   EXPECT_THAT(outcome.text, ::testing::HasSubstr("dm-thin 64K: first write"));
   EXPECT_THAT(outcome.text, ::testing::Not(::testing::HasSubstr("SKIPPED")));
