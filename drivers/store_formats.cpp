@@ -3,7 +3,7 @@
 // X(name) expects `StoreFormat name_format()`, defined in the engine's folder.
 #include "drivers/store_format.h"
 
-#define SBENCH_STORE_FORMATS(X) X(thin_pool)
+#define SBENCH_STORE_FORMATS(X) X(thin_pool) X(cow_fs)
 
 namespace sbench {
 

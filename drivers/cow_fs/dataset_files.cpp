@@ -166,7 +166,9 @@ Result<OpenFile> DatasetFiles::open_object(const ObjectRef& object, int flags) {
   ++object->handles;
   referenced_.try_emplace(object->id(), object);
   auto handle = std::make_unique<Handle>();
+  handle->files = this;
   handle->object = object;
+  ++handles_;
   handle->synchronous = (flags & (O_SYNC | O_DSYNC)) != 0;
   OpenFile file;
   file.handle = reinterpret_cast<HandleId>(handle.release());
@@ -229,6 +231,7 @@ void DatasetFiles::release(NodeId /*node*/, HandleId handle) {
   const auto held = pool_.lock();
   const std::unique_ptr<Handle> closed(&handle_of(handle));
   closed->object->handles -= 1;
+  --handles_;
   drop(closed->object, 1);
 }
 

@@ -51,8 +51,14 @@ class DatasetFiles final : public FileSystem {
   Status remove_xattr(NodeId node, const char* name) override;
   Status sync() override;
 
+  /// The file system that gave the handle out.
+  [[nodiscard]] static DatasetFiles& files_of(HandleId handle) { return *handle_of(handle).files; }
+  /// Open files and directories.
+  [[nodiscard]] std::uint64_t open_handles() const { return handles_; }
+
  private:
   struct Handle {
+    DatasetFiles* files = nullptr;
     ObjectRef object;
     bool synchronous = false;  ///< O_SYNC, O_DSYNC
   };
@@ -69,6 +75,7 @@ class DatasetFiles final : public FileSystem {
   Pool& pool_;
   Dataset& dataset_;
   Tree& tree_;
+  std::uint64_t handles_ = 0;
   std::map<std::uint64_t, ObjectRef> referenced_;  ///< objects with references given out
 };
 

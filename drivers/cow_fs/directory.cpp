@@ -68,8 +68,8 @@ Result<Place> find_leaf(Object& directory, std::uint64_t position) {
 /// Offset in the leaf of the entry that `matches`; 0 when there is none.
 template <typename Matches>
 Result<std::size_t> scan(std::span<const std::byte> leaf, Matches&& matches) {
-  const auto header = load<LeafHeader>(leaf.data());
-  if (leaf.size() < sizeof(header) || header.magic != kLeafMagic || header.used_bytes > leaf.size()) {
+  const auto header = leaf.size() < sizeof(LeafHeader) ? LeafHeader{0, 0, 0, 0} : load<LeafHeader>(leaf.data());
+  if (header.magic != kLeafMagic || header.used_bytes > leaf.size()) {
     return plain_error(EUCLEAN, "a directory's leaf is damaged");
   }
   for (std::size_t at = sizeof(LeafHeader); at < header.used_bytes;) {

@@ -64,10 +64,32 @@ std::vector<Uberblock> read_uberblocks(BlockIo& io, const LabelHeader& header, s
   return found;
 }
 
-Status write_uberblock(BlockIo& io, const LabelHeader& header, const Uberblock& uberblock) {
+namespace {
+
+Bytes sealed_sector(const Uberblock& uberblock) {
   Bytes sector = zeroed(kSector);
   store(sector.data(), uberblock);
   seal(sector);
+  return sector;
+}
+
+}  // namespace
+
+Status complete_rings(BlockIo& io, const LabelHeader& header, const Uberblock& newest) {
+  const Bytes sector = sealed_sector(newest);
+  for (unsigned index = 0; index < 2; ++index) {
+    const std::uint64_t at = label_offset(header.device_bytes, index) + (1 + newest.group % kUberblocks) * kSector;
+    Bytes found(kSector);
+    SBENCH_TRY(io.read(at, found));
+    if (found != sector) {
+      SBENCH_TRY(io.write(at, sector));
+    }
+  }
+  return {};
+}
+
+Status write_uberblock(BlockIo& io, const LabelHeader& header, const Uberblock& uberblock) {
+  const Bytes sector = sealed_sector(uberblock);
   const std::uint64_t at = (1 + uberblock.group % kUberblocks) * kSector;
   const BlockIo::Transfer both[] = {{label_offset(header.device_bytes, 0) + at, sector},
                                     {label_offset(header.device_bytes, 1) + at, sector}};

@@ -22,6 +22,8 @@ struct DamagedSlot {
                                                      std::vector<DamagedSlot>* damaged = nullptr);
 /// Into its slot of both rings. Not flushed.
 [[nodiscard]] Status write_uberblock(BlockIo& io, const LabelHeader& header, const Uberblock& uberblock);
+/// Gives the newest uberblock to the ring that a power loss kept from having it. Not flushed.
+[[nodiscard]] Status complete_rings(BlockIo& io, const LabelHeader& header, const Uberblock& newest);
 /// Where label `index` (0 or 1) begins.
 [[nodiscard]] std::uint64_t label_offset(std::uint64_t device_bytes, unsigned index);
 

@@ -52,6 +52,9 @@ Result<std::unique_ptr<Pool>> Pool::open(BlockIo& io, const OpenOptions& options
   pool->failure_ = "not open";
   SBENCH_TRY(pool->load());
   pool->failure_.clear();
+  if (!options.read_only) {
+    SBENCH_TRY(complete_rings(io, header, pool->uberblock_));
+  }
   if (const Status replayed = pool->replay(); !replayed.ok()) {
     pool->failure_ = replayed.error().what;
     return replayed.error();
@@ -266,8 +269,11 @@ Result<std::uint64_t> Pool::perform(Dataset& dataset, Operation& operation) {
   operation.dataset = dataset.id;
   operation.next_object = dataset.objects->next_object();
   auto done = dataset.tree->apply(operation);
-  if (done.ok() && options_.sync == SyncMode::standard) {
+  if (done.ok() && options_.sync != SyncMode::disabled) {
     log_.append(operation);
+  }
+  if (done.ok() && options_.sync == SyncMode::always) {
+    SBENCH_TRY(make_durable());
   }
   return done;
 }

@@ -24,6 +24,7 @@ namespace sbench::cow_fs {
 
 enum class SyncMode {
   standard,  ///< what fsync acknowledged is durable
+  always,    ///< every operation is durable when it returns
   disabled,  ///< fsync returns at once; commits go on at their intervals
 };
 

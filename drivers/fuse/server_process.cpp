@@ -89,7 +89,7 @@ void become_server(const std::string& name, const std::vector<int>& kept) {
 
 /// Takes the mount down and ends the process when the parent dies. Returns when a byte on `control`
 /// says not to, or when the process of `program` (-1: none) ended.
-void watch_parent(int parent, int control, const std::string& target, int program) {
+void watch_parent(int parent, int control, const std::string& target, int program, int linger_ms) {
   std::array<pollfd, 3> waits = {pollfd{parent, POLLIN, 0}, pollfd{control, POLLIN, 0}, pollfd{program, POLLIN, 0}};
   while (waits[0].revents == 0 && waits[2].revents == 0) {
     if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) {
@@ -111,6 +111,9 @@ void watch_parent(int parent, int control, const std::string& target, int progra
   if (program >= 0) {
     ::syscall(SYS_pidfd_send_signal, program, SIGKILL, nullptr, 0U);
   }
+  if (linger_ms > 0) {  // serve() returns when the mount's last user goes
+    ::poll(nullptr, 0, linger_ms);
+  }
   ::_exit(0);
 }
 
@@ -120,7 +123,7 @@ void fork_guard(const std::string& target, int parent, int control, int program)
   if (between == 0) {
     if (::fork() == 0) {
       become_server("guard", {parent, control, program});
-      watch_parent(parent, control, target, program);
+      watch_parent(parent, control, target, program, 0);
     }
     ::_exit(0);
   }
@@ -251,7 +254,7 @@ struct Ends {
     }
     parents->reset();
   }
-  std::thread(watch_parent, ends.parent, ends.control, target.string(), -1).detach();
+  std::thread(watch_parent, ends.parent, ends.control, target.string(), -1, options.linger_ms).detach();
   tell(ends.ready, {});
   ::close(ends.ready);
   (*session)->serve(&shared.answered);

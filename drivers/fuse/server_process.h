@@ -27,6 +27,9 @@ struct ServerOptions {
   /// The server gives up the parent's mounts once it serves: none is held by it, and its end waits for none. Needed
   /// where file systems are mounted from its own files; what it needs by path is to be opened by MakeFileSystem.
   bool gives_up_mounts = false;
+  /// When the parent dies, how long the server may still take to end by itself, which closes its file system in good
+  /// order: for one that keeps acknowledged changes in memory. 0: it ends at once.
+  int linger_ms = 0;
   int stall_limit_ms = 120'000;  ///< without any answer while requests wait, the connection is aborted
 };
 

@@ -72,5 +72,6 @@ struct Engine {
 };
 
 [[nodiscard]] const Engine& kernel_engine();
+[[nodiscard]] const Engine& userspace_engine();
 
 }  // namespace sbench::zfs

@@ -28,8 +28,8 @@ namespace {
 constexpr DatasetId kFirstLayer = kStoreDataset + 1;
 constexpr DatasetId kDatasets = 1u << 24;
 
-const std::array<const Engine*, 1>& engines() {
-  static const std::array<const Engine*, 1> all = {&kernel_engine()};
+const std::array<const Engine*, 2>& engines() {
+  static const std::array<const Engine*, 2> all = {&kernel_engine(), &userspace_engine()};
   return all;
 }
 
@@ -234,7 +234,8 @@ DriverSpec zfs_driver() {
   spec.name = "zfs";
   spec.summary = "a dataset a layer, clones for children; the first write to a record copies it";
   spec.options = {
-      {"engine", "auto", "OpenZFS in the kernel; auto: the first that can run here", {"auto", "kernel"}},
+      {"engine", "auto", "OpenZFS in the kernel, or sbench's own copy-on-write file system; auto: the first that can run here",
+       {"auto", "kernel", "userspace"}},
       {"recordsize", "128K", "record: what is copied, checksummed and compressed at once",
        {"4K", "8K", "16K", "32K", "64K", "128K", "256K", "512K", "1M"}},
       {"compression", "off", "transparent compression; off is OpenZFS 2.1's own default", {"off", "lz4", "zstd", "gzip"}},
