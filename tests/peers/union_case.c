@@ -2,6 +2,7 @@
  *
  *     union_case create DIR COUNT          COUNT files of 1 KiB in new directories of 100
  *     union_case stat DIR                  lstat of every file of the list
+ *     union_case walk DIR                  every name below DIR with its attributes, as find(1) and du(1) read them
  *     union_case read DIR                  every file of the list read whole
  *     union_case read_file FILE            1 MiB reads to the end
  *     union_case first_write FILE          open for writing, 4 KiB in the middle, fsync
@@ -10,6 +11,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +55,11 @@ static void create(int files) {
   }
 }
 
+static int walked(const char *path, const struct stat *status, int type, struct FTW *where) {
+  (void)path, (void)status, (void)where;
+  return type == FTW_NS || type == FTW_DNR;
+}
+
 static void first_write(const char *path) {
   int fd = open(path, O_WRONLY);
   if (fd < 0 || pwrite(fd, buffer, 4096, 32 << 20) != 4096 || fsync(fd) != 0 || close(fd) != 0) die(path);
@@ -87,6 +94,8 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < count; ++i) {
       if (lstat(paths[i], &status) != 0) die(paths[i]);
     }
+  } else if (strcmp(work, "walk") == 0) {
+    if (nftw(".", walked, 16, FTW_PHYS) != 0) die("walk");
   } else if (strcmp(work, "read") == 0) {
     for (size_t i = 0; i < count; ++i) read_whole(paths[i]);
   } else if (strcmp(work, "read_file") == 0) {
