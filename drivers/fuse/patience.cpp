@@ -6,10 +6,10 @@ namespace sbench::fuse {
 
 namespace {
 using std::chrono::microseconds;
-constexpr microseconds kLook{50};     ///< how long a reader looks
-constexpr microseconds kSoon{150};    ///< a sleep no longer than this was not worth it: waking up is most of it
-constexpr microseconds kTaken{200};    ///< offering the processor took this long: somebody worked on it
-constexpr int kWaitsAfterTaken = 32;
+constexpr microseconds kLook{50};    ///< how long a reader looks
+constexpr microseconds kSoon{150};   ///< a sleep no longer than this was not worth it: waking up is most of it
+constexpr microseconds kTaken{200};  ///< offering the processor took this long: somebody worked on it
+constexpr int kWaitsAfterTaken = 8;
 }  // namespace
 
 void Patience::begin() {
@@ -20,8 +20,19 @@ void Patience::begin() {
 }
 
 bool Patience::look_again() {
+  if (seen_.load(std::memory_order_relaxed)) {
+    seen_.store(false, std::memory_order_relaxed);
+    begun_ = looked_;
+  }
   if (!soon_ || waits_to_sleep_ > 0 || looked_ - begun_ > kLook) {
+    int looks = kLooks;
+    state_.compare_exchange_strong(looks, kSleeps, std::memory_order_acq_rel);
     return false;
+  }
+  int sleeps = kSleeps;
+  if (state_.load(std::memory_order_relaxed) == kSleeps &&
+      state_.compare_exchange_strong(sleeps, kLooks, std::memory_order_acq_rel)) {
+    state_.notify_one();
   }
   ::sched_yield();
   const auto now = Clock::now();
@@ -33,5 +44,15 @@ bool Patience::look_again() {
 }
 
 void Patience::end() { soon_ = Clock::now() - begun_ < kSoon; }
+
+bool Patience::wait_for_looks() {
+  state_.wait(kSleeps, std::memory_order_acquire);
+  return state_.load(std::memory_order_acquire) != kStopped;
+}
+
+void Patience::stop() {
+  state_.store(kStopped, std::memory_order_release);
+  state_.notify_all();
+}
 
 }  // namespace sbench::fuse

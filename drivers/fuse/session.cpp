@@ -1,6 +1,7 @@
 #include "drivers/fuse/session.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/uio.h>
@@ -131,10 +132,27 @@ namespace {
 bool is_short(std::span<const std::byte> request) {
   const auto& header = *reinterpret_cast<const fuse_in_header*>(request.data());
   switch (header.opcode) {
-    case FUSE_LOOKUP: case FUSE_FORGET: case FUSE_BATCH_FORGET: case FUSE_GETATTR: case FUSE_READLINK:
-    case FUSE_MKNOD: case FUSE_MKDIR: case FUSE_SYMLINK: case FUSE_UNLINK: case FUSE_RMDIR: case FUSE_CREATE:
-    case FUSE_OPENDIR: case FUSE_READDIR: case FUSE_READDIRPLUS: case FUSE_RELEASEDIR: case FUSE_RELEASE:
-    case FUSE_FLUSH: case FUSE_STATFS: case FUSE_GETXATTR: case FUSE_LISTXATTR: case FUSE_ACCESS:
+    case FUSE_LOOKUP:
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+    case FUSE_GETATTR:
+    case FUSE_READLINK:
+    case FUSE_MKNOD:
+    case FUSE_MKDIR:
+    case FUSE_SYMLINK:
+    case FUSE_UNLINK:
+    case FUSE_RMDIR:
+    case FUSE_CREATE:
+    case FUSE_OPENDIR:
+    case FUSE_READDIR:
+    case FUSE_READDIRPLUS:
+    case FUSE_RELEASEDIR:
+    case FUSE_RELEASE:
+    case FUSE_FLUSH:
+    case FUSE_STATFS:
+    case FUSE_GETXATTR:
+    case FUSE_LISTXATTR:
+    case FUSE_ACCESS:
       return true;
     case FUSE_OPEN: {
       const auto& open = *reinterpret_cast<const fuse_open_in*>(&header + 1);
@@ -148,7 +166,11 @@ bool is_short(std::span<const std::byte> request) {
 /// Requests nobody waits for: what follows them at once may well come from the same client.
 bool is_waited_for(std::span<const std::byte> request) {
   switch (reinterpret_cast<const fuse_in_header*>(request.data())->opcode) {
-    case FUSE_FORGET: case FUSE_BATCH_FORGET: case FUSE_RELEASE: case FUSE_RELEASEDIR: case FUSE_INTERRUPT:
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+    case FUSE_INTERRUPT:
       return false;
     default:
       return true;
@@ -218,6 +240,26 @@ void Session::State::serve_channel(const Channel& channel, Turns& turns, std::at
   turns.pass();
 }
 
+void Session::State::look_along(const Fd& at_once, std::atomic<std::uint64_t>* progress) {
+  const RequestBuffer buffer;
+  while (patience.wait_for_looks()) {
+    while (patience.looks()) {
+      const auto request = read_into(buffer, at_once.get());
+      if (!request.empty()) {
+        patience.saw_one();
+        process(request, at_once.get());
+        if (progress != nullptr) {
+          progress->fetch_add(1, std::memory_order_relaxed);
+        }
+      } else if (errno == ENODEV) {
+        return;
+      } else {
+        ::sched_yield();
+      }
+    }
+  }
+}
+
 void Session::State::invalidate_attributes(KernelNode node) const {
   struct {
     fuse_out_header header;
@@ -226,7 +268,7 @@ void Session::State::invalidate_attributes(KernelNode node) const {
   message.header.len = sizeof(message);
   message.header.error = FUSE_NOTIFY_INVAL_INODE;
   message.body.ino = node;
-  message.body.off = -1;  // attributes alone
+  message.body.off = -1;                                                // attributes alone
   static_cast<void>(::write(device.get(), &message, sizeof(message)));  // ENOENT: the kernel does not hold it
 }
 
@@ -285,8 +327,8 @@ Result<std::unique_ptr<Session>> Session::mount(FileSystem& files, const std::fi
   }
   made.open_files = std::make_unique<OpenFiles>(made.device.get(), made.passthrough);
   const bool by_name = made.kernel_minor < wire::kPruneMinorMin || options.named_prune;
-  made.known = std::make_unique<KnownNodes>(options.nodes_max, by_name,
-                                            [&made](const auto& victims) { made.prune(victims); });
+  made.known =
+      std::make_unique<KnownNodes>(options.nodes_max, by_name, [&made](const auto& victims) { made.prune(victims); });
   return session;
 }
 
@@ -302,12 +344,21 @@ void Session::serve(std::atomic<std::uint64_t>* progress) {
     auto channel = std::make_shared<Channel>(Channel{std::move(waiting).value(), std::move(at_once).value()});
     threads.emplace_back([this, &turns, progress, channel] { state_->serve_channel(*channel, turns, progress); });
   }
+  std::thread companion;
+  if (auto at_once = state_->clone_device(O_NONBLOCK); at_once.ok() && std::thread::hardware_concurrency() > 1) {
+    auto channel = std::make_shared<Fd>(std::move(at_once).value());
+    companion = std::thread([this, progress, channel] { state_->look_along(*channel, progress); });
+  }
   if (threads.empty()) {  // short of descriptors: the first one serves alone
     const Channel own{Fd(::dup(state_->device.get())), Fd(::dup(state_->device.get()))};
     state_->serve_channel(own, turns, progress);
   }
   for (auto& thread : threads) {
     thread.join();
+  }
+  state_->patience.stop();
+  if (companion.joinable()) {
+    companion.join();
   }
 }
 

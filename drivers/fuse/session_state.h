@@ -34,10 +34,12 @@ class Session::State {
   std::uint32_t kernel_minor = 0;
   std::unique_ptr<OpenFiles> open_files;
   std::unique_ptr<KnownNodes> known;
-  Patience patience;  ///< of the thread that has the turn
+  Patience patience;
 
   [[nodiscard]] Status answer_first_request();
   void serve_channel(const Channel& channel, Turns& turns, std::atomic<std::uint64_t>* progress);
+  /// Serves requests next to the reader as long as that one looks for them.
+  void look_along(const Fd& at_once, std::atomic<std::uint64_t>* progress);
   /// Works on a request and answers through the descriptor it came from (-1: `device`).
   void process(std::span<std::byte> request, int channel);
   /// A descriptor of the session for one thread: the kernel keeps the requests of each apart.
