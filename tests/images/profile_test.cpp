@@ -1,4 +1,6 @@
 // Profiles: the same shape comes out again, the same seed gives the same bytes, nothing private stays in.
+#include <algorithm>
+
 #include "images/inspect.h"
 #include "images/layer_scan.h"
 #include "images/profile.h"
@@ -88,6 +90,21 @@ TEST(Profiles, text_reads_back_as_it_was_written) {
   const TemporaryFolder folder;
   const std::string text = profile_text(must(profile_image(image_of(folder, {make_tar(many_files())}))));
   EXPECT_EQ(profile_text(must(parse_profile_text(text, "x"))), text);
+}
+
+TEST(Profiles, the_shipped_ones_name_themselves_and_hold_what_they_are_named_for) {
+  const std::map<std::string, std::string> folder_of = {{"debian-minimal", "usr/share/doc"},
+                                                        {"debian-python-flask", "usr/lib/python3"},
+                                                        {"debian-postgresql", "var/lib/postgresql"},
+                                                        {"debian-gcc", "usr/lib/gcc"}};
+  for (const auto& [name, folder] : folder_of) {
+    const std::string file = fmt::format("{}/images/profiles/{}.json", SBENCH_SOURCE_DIR, name);
+    const ImageProfile profile = must(parse_profile_text(must(read_text(file)), file));
+    EXPECT_EQ(profile.name, name);
+    EXPECT_TRUE(std::ranges::any_of(profile.layers, [&](const LayerProfile& layer) {
+      return std::ranges::any_of(layer.areas, [&](const AreaProfile& area) { return area.folder.starts_with(folder); });
+    })) << name << " has nothing in " << folder;
+  }
 }
 
 TEST(Profiles, damaged_or_absurd_profiles_are_refused_by_name) {
