@@ -11,16 +11,16 @@ namespace {
 
 constexpr std::uint32_t kSetIds = S_ISUID | S_ISGID;
 
-bool excused(Deviation deviation, TreeEntry& expected, const TreeEntry& actual) {
-  const bool folder = S_ISDIR(expected.mode) && S_ISDIR(actual.mode);
+bool excused(Deviation deviation, TreeEntry& expected, const TreeEntry& actual, bool is_below) {
+  const bool folder = is_below && S_ISDIR(expected.mode) && S_ISDIR(actual.mode);
   switch (deviation) {
     case Deviation::copied_up_folder_times:
       return folder && actual.mtime_ns > expected.mtime_ns && (expected.mtime_ns = actual.mtime_ns, true);
     case Deviation::copied_up_folder_set_ids:
       return folder && actual.mode != expected.mode && (expected.mode & ~kSetIds) == actual.mode &&
              (expected.mode = actual.mode, true);
-    case Deviation::lower_link_counts:  // a tree takes a file for linked when its count says so
-      return !folder && !expected.hard_link_of.empty() && actual.hard_link_of.empty() &&
+    case Deviation::link_counts:  // a tree takes a file for linked when its count says so
+      return !expected.hard_link_of.empty() && actual.hard_link_of.empty() &&
              (expected.hard_link_of.clear(), true);
   }
   return false;
@@ -34,8 +34,8 @@ std::string to_string(Deviation deviation) {
       return "a lower directory shows the time at which something in it was copied up, not its own";
     case Deviation::copied_up_folder_set_ids:
       return "a lower directory loses its set-id bits when something in it is copied up";
-    case Deviation::lower_link_counts:
-      return "a lower file one of whose names was removed counts too few of them";
+    case Deviation::link_counts:
+      return "a file with several names sometimes counts one, and is packed as several files then";
   }
   return "unknown";
 }
@@ -49,11 +49,12 @@ Tree excuse(Tree expected, const Tree& actual, const Tree& lower, const std::vec
   for (auto& [path, entry] : expected) {
     const auto below = lower.find(path);
     const auto now = actual.find(path);
-    if (below == lower.end() || now == actual.end() || ((below->second.mode ^ entry.mode) & S_IFMT) != 0) {
+    if (now == actual.end()) {
       continue;
     }
+    const bool is_below = below != lower.end() && S_ISDIR(below->second.mode);
     for (const Deviation deviation : known) {
-      if (excused(deviation, entry, now->second) && seen != nullptr) {
+      if (excused(deviation, entry, now->second, is_below) && seen != nullptr) {
         seen->insert(deviation);
       }
     }

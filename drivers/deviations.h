@@ -18,7 +18,7 @@ namespace sbench {
 enum class Deviation {
   copied_up_folder_times,    ///< a lower directory shows the time at which something in it was copied up
   copied_up_folder_set_ids,  ///< a lower directory loses its set-id bits when something in it is copied up
-  lower_link_counts,         ///< a lower file one of whose names was removed counts too few of them
+  link_counts,               ///< a file with several names sometimes counts one, also while it is packed
 };
 
 /// One sentence for people.
@@ -28,8 +28,8 @@ enum class Deviation {
 [[nodiscard]] std::vector<Deviation> known_deviations(const std::string& driver);
 
 /// `expected` with the values of `actual` wherever the two differ in a way that `known` excuses, so that
-/// comparing the result with `actual` shows what is left. Only what `lower`, the tree below the writable
-/// layer, has too is excused. What was excused goes into `seen`, when given.
+/// comparing the result with `actual` shows what is left. Of directories, only those are excused that
+/// `lower`, the tree below the writable layer, has too. What was excused goes into `seen`, when given.
 [[nodiscard]] Tree excuse(Tree expected, const Tree& actual, const Tree& lower, const std::vector<Deviation>& known,
                           std::set<Deviation>* seen = nullptr);
 

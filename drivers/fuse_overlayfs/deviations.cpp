@@ -4,7 +4,7 @@
 namespace sbench {
 
 std::vector<Deviation> fuse_overlayfs_deviations() {
-  return {Deviation::copied_up_folder_times, Deviation::copied_up_folder_set_ids, Deviation::lower_link_counts};
+  return {Deviation::copied_up_folder_times, Deviation::copied_up_folder_set_ids, Deviation::link_counts};
 }
 
 }  // namespace sbench
