@@ -36,6 +36,7 @@ int run_cli(const std::vector<std::string>& arguments, Console& console) {
   add_list_command(program, context);
   add_doctor_command(program, context);
   add_layer_command(program, context);
+  add_explain_command(program, context);
   add_image_command(program, context);
   add_report_command(program, context);
   add_compare_command(program, context);

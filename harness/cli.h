@@ -28,6 +28,7 @@ void add_run_command(CLI::App& program, CommandContext& context);
 void add_list_command(CLI::App& program, CommandContext& context);
 void add_doctor_command(CLI::App& program, CommandContext& context);
 void add_layer_command(CLI::App& program, CommandContext& context);
+void add_explain_command(CLI::App& program, CommandContext& context);
 void add_image_command(CLI::App& program, CommandContext& context);
 void add_report_command(CLI::App& program, CommandContext& context);
 void add_compare_command(CLI::App& program, CommandContext& context);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "drivers/base/file.h"
+#include "drivers/base/usage_error.h"
 #include "drivers/leftovers.h"
 #include "harness/journal.h"
 
@@ -28,6 +29,14 @@ Result<std::unique_ptr<Device>> attach(const LayerStore::Place& place) {
 }
 
 }  // namespace
+
+LayerStore::Place store_place(const std::string& store, const std::string& device) {
+  if (store.empty() == device.empty()) {
+    throw UsageError("name the store with --store DIR, or with --device DEV");
+  }
+  return device.empty() ? LayerStore::Place{store, {}}
+                        : LayerStore::Place{runtime_directory() / "stores" / fs::path(device).filename(), device};
+}
 
 Status LayerStore::format(const Place& place, const Variant& variant, std::uint64_t size_bytes) {
   SBENCH_TRY(make_directories(place.directory / "root"));

@@ -31,7 +31,7 @@ class LayerStore {
   ~LayerStore();
 
   [[nodiscard]] Driver& driver() { return store_->driver(); }
-  [[nodiscard]] const Store& store() const { return *store_; }
+  [[nodiscard]] Store& store() { return *store_; }
   /// Mounts `id` and leaves it so; returns the path.
   [[nodiscard]] Result<std::filesystem::path> keep_mounted(const LayerId& id);
   /// Undoes keep_mounted; the last one takes the whole store down. ENOENT when it is not kept.
@@ -51,5 +51,8 @@ class LayerStore {
   std::string kept_device_;
   std::set<LayerId> kept_;
 };
+
+/// Where `--store DIR` or `--device DEV` point. Throws UsageError unless exactly one is given.
+[[nodiscard]] LayerStore::Place store_place(const std::string& store, const std::string& device);
 
 }  // namespace sbench

@@ -138,7 +138,7 @@ std::string take_dockerfiles(const RunRequest& request) {
     throw UsageError("--run-steps=exec needs an --image with programs in it (an archive, host:PATH, tar:FILE): "
                      "generated layers have no shell");
   }
-  set_run_steps({exec, request.run_limit_s});
+  set_run_steps({exec, request.run_limit_s, request.recordings});
   return request.dockerfiles.empty() ? std::string() : sha256_hex(texts).substr(0, 8);
 }
 
@@ -221,6 +221,8 @@ Plan make_plan(const RunRequest& request) {
         }
         if (workload->name == kDockerfiles && request.run_steps == "exec") {
           planned_case.params.set("run", "exec");  // such times do not compare with replayed ones
+        } else if (workload->name == kDockerfiles && !request.recordings.empty()) {
+          planned_case.params.set("run", "recorded");
         }
         if (std::regex_search(planned_case.name(variant), filter)) {
           planned.cases.push_back(std::move(planned_case));

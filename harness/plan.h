@@ -31,6 +31,7 @@ struct RunRequest {
   std::vector<std::string> dockerfiles;   ///< what cache_reuse.dockerfiles builds; empty: the shipped pair
   std::string run_steps = "replay";       ///< how its RUN steps are taken: replay or exec
   std::uint64_t run_limit_s = 600;        ///< the longest a step of exec may take
+  std::string recordings;                 ///< folder exec leaves change sets in and replay takes them from; empty: neither
   std::string platform;                   ///< of the image; empty: this machine's
   std::string kind = "manual";            ///< "nightly" and the like, for history
   std::string in = "host";                ///< which kernel: host, or uml (guest/guest_run.h)

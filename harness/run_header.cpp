@@ -102,6 +102,7 @@ json request_json(const RunRequest& request) {
           {"budget_s", request.budget_s},   {"seed", request.seed},
           {"dockerfiles", request.dockerfiles},
           {"run_steps", request.run_steps}, {"run_limit_s", request.run_limit_s},
+          {"recordings", request.recordings},
           {"image", request.image},         {"platform", request.platform},
           {"kind", request.kind},           {"in", request.in},
           {"inject", request.inject}};
@@ -128,6 +129,7 @@ RunRequest request_from_json(const json& value) {
   request.dockerfiles = value.value("dockerfiles", std::vector<std::string>());
   request.run_steps = value.value("run_steps", "replay");
   request.run_limit_s = value.value("run_limit_s", std::uint64_t{600});
+  request.recordings = value.value("recordings", "");
   request.inject = value.value("inject", "");  // results of before have none
   return request;
 }

@@ -12,7 +12,6 @@
 #include "drivers/base/usage_error.h"
 #include "drivers/block/guard.h"
 #include "harness/cli.h"
-#include "harness/explain.h"
 #include "harness/layer_store.h"
 
 namespace sbench {
@@ -33,18 +32,9 @@ struct LayerFlags {
   std::string name;
   std::string parent;
   std::string file = "-";
-  std::string path;
 };
 
-LayerStore::Place place_of(const LayerFlags& flags) {
-  if (flags.store.empty() == flags.device.empty()) {
-    throw UsageError("name the store with --store DIR, or with --device DEV");
-  }
-  if (!flags.store.empty()) {
-    return {flags.store, {}};
-  }
-  return {runtime_directory() / "stores" / fs::path(flags.device).filename(), flags.device};
-}
+LayerStore::Place place_of(const LayerFlags& flags) { return store_place(flags.store, flags.device); }
 
 Result<std::unique_ptr<LayerStore>> open_store(const LayerFlags& flags, bool stay = false) {
   return LayerStore::open(place_of(flags), flags.driver, stay);
@@ -148,22 +138,6 @@ Status print_layers(const LayerFlags& flags, Console& console) {
   return {};
 }
 
-Status explain(const LayerFlags& flags, Console& console) {
-  SBENCH_TRY_SET(const auto store, open_store(flags));
-  SBENCH_TRY_SET(const Explanation made, explain_path(store->driver(), store->store().variant().spec->name,
-                                                      store->store().root(), flags.id, flags.path));
-  std::size_t width = 0;
-  for (const auto& row : made.rows) {
-    width = std::max(width, row.layer.size());
-  }
-  for (const auto& row : made.rows) {
-    console.out << fmt::format("{:<{}}  {}\n", row.layer, width, row.what);
-  }
-  console.out << (made.answer ? fmt::format("answer: {}; {}\n", *made.answer, made.reason)
-                              : fmt::format("answer: it does not exist; {}\n", made.reason));
-  return {};
-}
-
 /// An operation that opens the store, does one thing and syncs.
 Status with_driver(const LayerFlags& flags, const std::function<Status(Driver&)>& operation) {
   SBENCH_TRY_SET(const auto store, open_store(flags));
@@ -249,9 +223,6 @@ void add_tree_commands(const std::shared_ptr<LayerCommands>& commands, const std
   auto* changes = commands->add("changes", "list what a layer changed: A added, C changed, D deleted", *flags, print_changes);
   changes->add_option("id", flags->id, "the layer")->required();
   changes->add_option("--parent", flags->parent, "compare with this layer; default: its parent");
-  auto* explained = commands->add("explain", "which layer answers for a path, and why", *flags, explain);
-  explained->add_option("id", flags->id, "the container's layer")->required();
-  explained->add_option("path", flags->path, "from the container's root")->required();
   auto* usage = commands->add("usage", "bytes and inodes that are the layer's own", *flags,
                               [](const LayerFlags& f, Console& console) -> Status {
                                 SBENCH_TRY_SET(const auto store, open_store(f));

@@ -16,6 +16,7 @@
 #include "drivers/block/guard.h"
 #include "drivers/leftovers.h"
 #include "harness/cli.h"
+#include "harness/data_root.h"
 #include "harness/guest/guest_run.h"
 #include "harness/reports.h"
 #include "harness/runner.h"
@@ -37,6 +38,7 @@ struct RunFlags {
   bool dry_run = false;
   bool wipe = false;
   bool yes = false;
+  std::string keep;
   std::string format = "table";
   std::string progress = "auto";
 };
@@ -243,6 +245,17 @@ int conclude(const RunFlags& flags, const Measured& measured, Console& console) 
   return measured.failures > 0 ? static_cast<int>(kExitError) : code;
 }
 
+/// What --keep asks for. Whole applications of the full profile would fill a disk once a driver: small ones do.
+Status keep_data_root(const RunFlags& flags, const Plan& plan, Progress& progress) {
+  const RunRequest& request = flags.request;
+  SBENCH_TRY(make_data_root(flags.keep, plan, request.profile == "smoke" ? "tiny" : "small",
+                            parse_size(request.image_size, "--image-size"),
+                            [&](const std::string& line) { progress.message(line); }));
+  progress.message(fmt::format("containers are listed in {0}/containers; ask about one: sbench explain --data-root {0} CONTAINER PATH",
+                               flags.keep));
+  return {};
+}
+
 int measure(RunFlags& flags, const Plan& plan, CommandContext& context) {
   Console& console = context.console;
   auto session = Session::enter();
@@ -275,7 +288,9 @@ int measure(RunFlags& flags, const Plan& plan, CommandContext& context) {
   if (!outcome.ok()) {
     return report_error(outcome.error(), console);
   }
-  return conclude(flags, {(*recorder)->samples(), (*recorder)->failures(), outcome->signal}, console);
+  const Status kept = flags.keep.empty() || outcome->signal != 0 ? Status() : keep_data_root(flags, plan, progress);
+  const int code = conclude(flags, {(*recorder)->samples(), (*recorder)->failures(), outcome->signal}, console);
+  return kept.ok() ? code : report_error(kept.error(), console);
 }
 
 /// The host's half of a run whose other half happens in user-mode Linux.
@@ -301,6 +316,20 @@ int measure_inside(RunFlags& flags, CommandContext& context) {
   return !code.ok() ? static_cast<int>(kExitError) : *code != kExitOk ? *code : drawn;
 }
 
+/// A --keep that cannot work is said before anything is measured.
+void check_keep(const RunFlags& flags) {
+  if (flags.keep.empty()) {
+    return;
+  }
+  if (flags.request.in == "uml") {
+    throw UsageError("--keep needs --in host: what the guest stores goes with it");
+  }
+  std::error_code ignored;
+  if (std::filesystem::exists(flags.keep, ignored) && !std::filesystem::is_empty(flags.keep, ignored)) {
+    throw UsageError("--keep {} is not empty; name another folder", flags.keep);
+  }
+}
+
 int run_command(RunFlags& flags, CommandContext& context) {
   Console& console = context.console;
   static_cast<void>(parse_progress(flags.progress, console.err_is_terminal));
@@ -311,6 +340,7 @@ int run_command(RunFlags& flags, CommandContext& context) {
   } else {
     complete_request(flags);
   }
+  check_keep(flags);
   const Plan plan = make_plan(flags.request);
   if (flags.request.in == "uml" && !is_inner_run(flags.request)) {
     return measure_inside(flags, context);
@@ -361,12 +391,15 @@ void add_run_command(CLI::App& program, CommandContext& context) {
       ->capture_default_str();
   command->add_option("--run-limit", flags->run_limit_text, "the longest an executed RUN step may take")
       ->capture_default_str();
+  command->add_option("--recordings", request.recordings,
+                      "folder: exec leaves what each RUN changed there, replay takes it from there");
   command->add_option("--platform", request.platform, "os/architecture of a multi-platform --image");
   command->add_option("--storage-opt", request.storage_opts, "driver.option=value, repeatable");
   command->add_option("--blocks", request.blocks, "repetitions; default: the profile's")->check(CLI::Range(1, 1000));
   command->add_option("--budget", flags->budget_text, "stop starting work after this time, for example 10m");
   command->add_option("--seed", flags->seed_text, "reproduces every random choice; default: from the clock");
   command->add_option("--output", flags->output, "folder for result.json, report.html and figures");
+  command->add_option("--keep", flags->keep, "afterwards leave a data root there, as /var/lib/docker is one, for sbench explain");
   command->add_option("--resume", flags->resume, "finish the interrupted run in this folder");
   command->add_option("--kind", request.kind, "a label kept in the result, for example nightly")->capture_default_str();
   command->add_option("--inject", request.inject, "slow cases down on purpose, to test the gate: REGEX=slow:20% or REGEX=write:1400K")

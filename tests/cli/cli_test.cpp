@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "drivers/base/file.h"
+#include "drivers/base/hash.h"
 #include "drivers/base/process.h"
 #include "drivers/base/units.h"
 #include "drivers/block/device.h"
@@ -38,7 +39,7 @@ void expect_usage_error(const std::vector<std::string>& arguments, const std::st
 
 TEST(Cli, help_is_the_golden_text) {
   for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{"--help"}, {"run", "--help"}, {"layer", "--help"}, {"report", "--help"}, {"compare", "--help"}, {"gate", "--help"}, {"choose", "--help"}}) {
+       {std::vector<std::string>{"--help"}, {"run", "--help"}, {"layer", "--help"}, {"explain", "--help"}, {"report", "--help"}, {"compare", "--help"}, {"gate", "--help"}, {"choose", "--help"}}) {
     const auto result = run_command(arguments);
     EXPECT_EQ(result.exit_code, 0);
     const std::string name = arguments.size() == 1 ? "help" : "help-" + arguments[0];
@@ -239,6 +240,62 @@ TEST_F(RunTest, a_smoke_run_of_two_drivers_writes_result_report_and_table) {
   }
 }
 
+/// `answer: …` for a path in a kept container, by driver.
+std::map<std::string, std::string> answers(const std::filesystem::path& root, const std::string& container, const std::string& path) {
+  const auto explained = run_program({SBENCH_BINARY, "explain", container, path, "--data-root", root.string()});
+  EXPECT_EQ(explained->exit_code, 0) << explained->stderr_text;
+  std::map<std::string, std::string> found;
+  std::string driver;
+  std::istringstream lines(explained->stdout_text);
+  for (std::string line; std::getline(lines, line);) {
+    driver = line.find(": container ") != std::string::npos ? line.substr(0, line.find(':')) : driver;
+    if (line.starts_with("answer: ")) {
+      found[driver] = line.substr(8);
+    }
+  }
+  return found;
+}
+
+TEST_F(RunTest, keep_leaves_a_data_root_whose_paths_are_explained) {
+  const auto root = folder_.path() / "root";
+  const auto ran = run("out", {"--driver", "overlay2", "--driver", "vfs", "--workload", "layer_build.remove", "--keep", root.string()});
+  ASSERT_EQ(ran.exit_code, 0) << ran.err;
+  EXPECT_THAT(read_trimmed("/proc/self/mountinfo"), Not(HasSubstr(root.string())));
+  EXPECT_FALSE(std::filesystem::exists(root / "native")) << "it was not asked for";
+  int containers = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(root / "containers")) {
+    ++containers;
+    const auto config = nlohmann::json::parse(*read_text(entry.path() / "config.v2.json"));
+    const std::filesystem::path images = root / "image" / config["Driver"].get<std::string>();
+    const auto image = nlohmann::json::parse(*read_text(images / "imagedb/content/sha256" / config["Image"].get<std::string>().substr(7)));
+    EXPECT_EQ(sha256_hex(image.dump()), config["Image"].get<std::string>().substr(7));
+    std::string chain;
+    for (const std::string diff_id : image["rootfs"]["diff_ids"]) {
+      const std::string below = chain;
+      chain = chain.empty() ? diff_id : "sha256:" + sha256_hex(chain + " " + diff_id);
+      EXPECT_EQ(read_trimmed(images / "layerdb/sha256" / chain.substr(7) / "diff"), diff_id);
+      EXPECT_EQ(read_trimmed(images / "layerdb/sha256" / chain.substr(7) / "parent"), below);
+    }
+    EXPECT_EQ(read_trimmed(images / "layerdb/mounts" / config["ID"].get<std::string>() / "parent"), chain);
+    const std::string volume = config["MountPoints"]["/data"]["Name"];
+    EXPECT_EQ(read_trimmed(root / "volumes" / volume / "_data/journal"), "kept");
+  }
+  EXPECT_EQ(containers, 4) << "of two applications and two drivers";
+  const auto of_image = answers(root, "web", "/srv/app/web.py");
+  ASSERT_EQ(of_image.size(), 2u);
+  EXPECT_THAT(of_image.at("overlay2"), HasSubstr("step-"));
+  EXPECT_EQ(of_image.at("overlay2").substr(0, of_image.at("overlay2").find(';')), of_image.at("vfs").substr(0, of_image.at("vfs").find(';')));
+  for (const auto& [driver, answer] : answers(root, "worker", "var/log/worker.log")) {
+    EXPECT_THAT(answer, HasSubstr("container-")) << driver;
+  }
+  for (const auto& [driver, answer] : answers(root, "web", "/data/journal")) {
+    EXPECT_THAT(answer, HasSubstr("no layer; /data is the volume " + driver + "-web-data's"));
+  }
+  const auto again = run("out2", {"--driver", "vfs", "--workload", "layer_build.remove", "--keep", root.string()});
+  EXPECT_EQ(again.exit_code, kExitUsage);
+  EXPECT_THAT(again.err, HasSubstr("is not empty"));
+}
+
 TEST_F(RunTest, compare_py_of_google_benchmark_compares_two_drivers_in_the_file) {
   const std::string script = "/usr/share/benchmark/compare.py";
   if (!std::filesystem::exists(script)) {
@@ -364,8 +421,11 @@ TEST_P(LayerTest, a_layer_is_built_mounted_diffed_and_applied_by_hand) {
   EXPECT_THAT(layer({"changes", "copy"}).out, HasSubstr("A hello"));
   EXPECT_THAT(layer({"usage", "copy"}).out, HasSubstr("bytes"));
   EXPECT_THAT(layer({"list"}).out, HasSubstr("app on base1"));
-  EXPECT_THAT(layer({"explain", "app", "/hello"}).out, HasSubstr("answer: base1; "));
-  EXPECT_THAT(layer({"explain", "app", "/missing"}).out, HasSubstr("answer: it does not exist; no layer has it"));
+  const auto explained = [&](const std::string& path) {
+    return run_program({SBENCH_BINARY, "explain", "app", path, "--store", (folder_.path() / "store").string()})->stdout_text;
+  };
+  EXPECT_THAT(explained("/hello"), HasSubstr("answer: base1; "));
+  EXPECT_THAT(explained("/missing"), HasSubstr("answer: it does not exist; no layer has it"));
   EXPECT_EQ(layer({"remove", "base1"}).exit_code, kExitError) << "it has a child";
   expect_ok({"remove", "app"});
   expect_ok({"remove", "base1"});

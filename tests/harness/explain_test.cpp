@@ -1,4 +1,4 @@
-// `sbench layer explain` on every driver: the layer it names is the one whose entry the mounted tree shows.
+// `sbench explain` on every driver: the layer it names is the one whose entry the mounted tree shows.
 #include "harness/explain.h"
 
 #include <gmock/gmock.h>

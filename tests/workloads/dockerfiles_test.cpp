@@ -1,11 +1,17 @@
 // The two-application build on every driver: what is shared is found, what changed is made, and no more.
+#include <gmock/gmock.h>
+
+#include "drivers/layer/tree.h"
 #include "tests/workloads/fake_case.h"
 #include "tests/support/busybox.h"
 #include "workloads/content/base_image.h"
 #include "workloads/dockerfile/applications.h"
+#include "workloads/dockerfile/build.h"
 
 namespace sbench::testing {
 namespace {
+
+namespace fs = std::filesystem;
 
 const WorkloadSpec& dockerfiles() {
   for (const auto& spec : workload_registry()) {
@@ -79,6 +85,8 @@ class ExecutedRun : public Dockerfiles {
     set_applications({});
   }
 
+  RunSteps steps_{true, 60, {}};
+
   Status build(const std::string& text, const std::string& scenario, double layers_hit) {
     const TemporaryFolder context;
     const TemporaryFolder tree;
@@ -89,7 +97,7 @@ class ExecutedRun : public Dockerfiles {
       SBENCH_TRY(write_all(fd.get(), content, name));
     }
     set_applications(read_applications({context.path() / "Dockerfile"}));
-    set_run_steps({true, 60});
+    set_run_steps(steps_);
     FakeStore store(GetParam());
     Params params;
     params.set("scenario", scenario);
@@ -120,6 +128,60 @@ TEST_P(ExecutedRun, commands_see_what_earlier_layers_hold_and_fail_with_their_li
   const Status failed = build(start + "COPY code /code\nRUN echo it is broken; exit 3\n", "touch_last", 4);
   ASSERT_FALSE(failed.ok());
   EXPECT_TRUE(failed.error().what.ends_with("Dockerfile:10: RUN failed: exit code 3: it is broken")) << failed.error().what;
+}
+
+/// The tree of the one Dockerfile there is, built on `driver` without COPY: those files' times are the build's.
+Result<Tree> built_tree(const std::string& driver, const BaseImage& image) {
+  FakeStore store(driver);
+  Params params;
+  params.set("image", "tiny");
+  FakeCase c(store, params);
+  c.given_image = &image;
+  Scratch scratch(c);
+  DockerBuilder builder(c, scratch, ImageScale::tiny);
+  SBENCH_TRY_SET(const DockerBuild build, builder.build(applications().front(), false));
+  Tree tree;
+  {
+    SBENCH_TRY_SET(Mount mount, store.driver().mount(build.top));
+    SBENCH_TRY_SET(tree, read_tree(mount.path(), {.directory_times = false}));
+    SBENCH_TRY(mount.release());
+  }
+  SBENCH_TRY(scratch.remove_all());
+  return tree;
+}
+
+TEST_P(ExecutedRun, what_a_command_changed_is_recorded_once_and_replayed_to_the_same_tree) {
+  const TemporaryFolder context;
+  const TemporaryFolder base;
+  const TemporaryFolder recordings;
+  make_busybox_tree(base.path());
+  const auto image = load_base_image("host:" + base.path().string(), "");
+  ASSERT_TRUE(image.ok()) << image.error().what;
+  ASSERT_TRUE(write_text_atomic(context.path() / "Dockerfile",
+                                "FROM busybox\nRUN mkdir -p /srv/app && echo one > /srv/app/file && ln -s file /srv/app/link\n"
+                                "RUN rm /etc/group && chmod 4711 /srv/app/file && chown 12:34 /srv/app/file && echo two > /srv/two\n").ok());
+  set_applications(read_applications({context.path() / "Dockerfile"}));
+  set_run_steps({true, 60, recordings.path()});
+  const auto executed = built_tree("native", **image);
+  ASSERT_TRUE(executed.ok()) << executed.error().what;
+  set_run_steps({false, 60, recordings.path()});
+  const auto replayed = built_tree(GetParam(), **image);
+  ASSERT_TRUE(replayed.ok()) << replayed.error().what;
+  EXPECT_THAT(compare_trees(*executed, *replayed), ::testing::IsEmpty());
+  EXPECT_TRUE(executed->contains("srv/two") && !executed->contains("etc/group"));
+
+  // In another folder, as what was read is kept: a recording that lost its end is none.
+  const TemporaryFolder damaged;
+  for (const auto& file : fs::directory_iterator(recordings.path())) {
+    fs::copy(file.path(), damaged.path() / file.path().filename());
+    if (file.path().extension() == ".tar") {
+      fs::resize_file(damaged.path() / file.path().filename(), fs::file_size(file.path()) - 512);
+    }
+  }
+  set_run_steps({false, 60, damaged.path()});
+  const auto failed = built_tree(GetParam(), **image);
+  ASSERT_FALSE(failed.ok());
+  EXPECT_THAT(failed.error().what, ::testing::HasSubstr(".txt says was recorded"));
 }
 
 // What a step finds of the COPY before it; names come from the image's own databases.

@@ -31,6 +31,8 @@ class Scratch {
                                         const std::function<Status(const std::filesystem::path&)>& write);
   [[nodiscard]] Status remove(const LayerId& id);
   [[nodiscard]] Status remove_all();
+  /// Leaves them in the store: they are no longer this object's.
+  void leave_all() { layers_.clear(); }
   [[nodiscard]] const std::vector<LayerId>& layers() const { return layers_; }
 
  private:

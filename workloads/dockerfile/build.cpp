@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "drivers/base/file.h"
+#include "drivers/layer/apply.h"
 #include "drivers/layer/byte_stream.h"
 #include "drivers/layer/compression.h"
 #include "drivers/layer/contained.h"
@@ -16,16 +17,12 @@
 #include "workloads/content/base_image.h"
 #include "workloads/content/layer_store.h"
 #include "workloads/dockerfile/image_users.h"
+#include "workloads/dockerfile/recordings.h"
 
 namespace sbench {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool makes_layer(InstructionKind kind) {
-  return kind == InstructionKind::run || kind == InstructionKind::copy || kind == InstructionKind::add ||
-         kind == InstructionKind::workdir;
-}
 
 std::string joined_path(const std::string& workdir, const std::string& path) {
   return path.starts_with('/') ? path : workdir + (workdir.ends_with('/') ? "" : "/") + path;
@@ -214,10 +211,18 @@ Status DockerBuilder::take_step(const DockerApplication& application, const Inst
   const LayerId id = case_.unique_id("step");
   std::uint64_t bytes = 0;
   const bool executed = instruction.kind == InstructionKind::run && run_steps().exec;
+  const bool recordable = instruction.kind == InstructionKind::run && !run_steps().recordings.empty();
+  if (recordable && !executed) {
+    SBENCH_TRY_SET(stage.recorded, recorded_step(run_steps().recordings, stage.key));
+  }
   SBENCH_TRY_SET(const std::uint64_t tar_bytes, make_layer(id, prefix, stage.top, timed, [&](const fs::path& root) -> Status {
     SBENCH_TRY_SET(bytes, write_step(application, instruction, earlier, stage, root));
     return {};
   }));
+  if (recordable && executed) {
+    SBENCH_TRY(record_step(run_steps().recordings, stage.key, instruction.text,
+                           [&](ByteSink& tar) { return case_.driver().diff(id, stage.top, tar); }));
+  }
   bytes = executed ? tar_bytes : bytes;  // what a command wrote is known from its layer alone
   bytes_[id] = bytes;
   cache_.insert(stage.key, id);
@@ -270,6 +275,10 @@ Result<std::uint64_t> DockerBuilder::write_step(const DockerApplication& applica
   if (instruction.kind == InstructionKind::run && run_steps().exec) {
     SBENCH_TRY(run_command(application, instruction, stage, root));
     return std::uint64_t{0};
+  }
+  if (instruction.kind == InstructionKind::run && stage.recorded != nullptr) {
+    MemorySource tar(*stage.recorded);
+    return apply_layer(tar, root, WhiteoutStyle::erase);
   }
   if (instruction.kind == InstructionKind::run) {
     const LayerSpec spec = change_set(instruction, stage.key);

@@ -1,10 +1,11 @@
 // build.h: building a Dockerfile's last stage through a driver, step by step, with a build cache.
 //
 // Cache keys are Docker's: the parent's key, the instruction's text, and for COPY and ADD the
-// checksum of what they take in (of a stage: the stage's key). RUN replays a generated change
-// set whose size follows what the command looks like (a package manager, a language's installer,
-// anything else); the same instruction on the same parent always makes the same changes. With
-// run_steps().exec the command itself is run (run_step.h).
+// checksum of what they take in (of a stage: the stage's key). RUN replays what was recorded of
+// the step (recordings.h), else a generated change set whose size follows what the command looks
+// like (a package manager, a language's installer, anything else); the same instruction on the
+// same parent always makes the same changes. With run_steps().exec the command itself is run
+// (run_step.h), and recorded.
 #pragma once
 
 #include <map>
@@ -44,6 +45,7 @@ class DockerBuilder {
     std::string workdir = "/";
     std::string user;  ///< as USER gave it
     std::map<std::string, std::string> environment;
+    std::shared_ptr<const std::string> recorded;  ///< of the RUN at hand; null: none
   };
   [[nodiscard]] Result<StageResult> start_stage(const BuildStage& stage, const std::vector<StageResult>& earlier);
   [[nodiscard]] Status take_step(const DockerApplication& application, const Instruction& instruction,

@@ -325,6 +325,11 @@ class Parser {
 
 }  // namespace
 
+bool makes_layer(InstructionKind kind) {
+  return kind == InstructionKind::run || kind == InstructionKind::copy || kind == InstructionKind::add ||
+         kind == InstructionKind::workdir;
+}
+
 const char* to_string(InstructionKind kind) {
   for (const auto& [word, each] : keywords()) {
     if (each == kind) {

@@ -14,6 +14,8 @@ namespace sbench {
 
 enum class InstructionKind { run, copy, add, env, workdir, user, label, cmd, entrypoint, arg };
 [[nodiscard]] const char* to_string(InstructionKind kind);
+/// Whether building it leaves a layer; the others only say how containers run.
+[[nodiscard]] bool makes_layer(InstructionKind kind);
 
 struct Instruction {
   InstructionKind kind = InstructionKind::run;

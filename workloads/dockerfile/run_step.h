@@ -19,6 +19,7 @@ namespace sbench {
 struct RunSteps {
   bool exec = false;             ///< false: replay of a generated change set
   std::uint64_t limit_s = 600;   ///< a step of exec that takes longer is ended and fails
+  std::filesystem::path recordings = {};  ///< exec leaves its change sets there, replay takes them (recordings.h); empty: neither
 };
 
 struct RunCommand {
