@@ -1,6 +1,6 @@
 #include "harness/data_root.h"
 
-#include <sys/mount.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 #include "harness/layer_store.h"
 #include "harness/live_case.h"
 #include "images/image.h"
+#include "workloads/content/bind_mount.h"
 #include "workloads/content/scratch.h"
 #include "workloads/dockerfile/build.h"
 
@@ -210,14 +211,9 @@ class DriverPart {
 
   /// With the volume mounted for real, as the container sees it.
   static Status write_to_volume(const fs::path& data, const fs::path& target) {
-    if (::mount(data.c_str(), target.c_str(), nullptr, MS_BIND, nullptr) != 0) {
-      return errno_error("cannot bind mount {} at {}", data.string(), target.string());
-    }
-    const Status written = write_text_atomic(target / "journal", "kept\n");
-    if (::umount2(target.c_str(), 0) != 0 && written.ok()) {
-      return errno_error("cannot unmount {}", target.string());
-    }
-    SBENCH_TRY(written);
+    SBENCH_TRY_SET(BindMount bind, BindMount::attach(data, target));
+    SBENCH_TRY(write_text_atomic(target / "journal", "kept\n"));
+    SBENCH_TRY(bind.detach());
     return fs::exists(data / "journal") && !fs::exists(target / "journal")
                ? Status()
                : Status(plain_error(EIO, "what was written to the volume {} is not in it alone", data.string()));
@@ -233,7 +229,6 @@ class DriverPart {
       return WalkStep::enter;
     }));
     if (files.size() >= 4) {
-      SBENCH_TRY_SET(const std::string text, read_text(root / files[0]));
       SBENCH_TRY_SET(const Fd appended, open_file(root / files[0], O_WRONLY | O_APPEND));
       SBENCH_TRY(write_all(appended.get(), "changed by the container\n", files[0]));
       if (::chmod((root / files[1]).c_str(), 0600) != 0 || ::unlink((root / files[2]).c_str()) != 0) {
