@@ -297,6 +297,39 @@ TEST_F(OneWorkload, ScaleCountsTheLayersThatAreThere) {
   EXPECT_EQ(c.latency_counts.at("prepare"), 20u);
 }
 
+/// Loses one leaf of the tree when a layer is committed.
+class LeafLosingDriver final : public testing::LossyDriver {
+ public:
+  using LossyDriver::LossyDriver;
+  Status commit(const LayerId& name, const LayerId& key) override {
+    {
+      SBENCH_TRY_SET(Mount mount, mount_of(key));
+      std::error_code none;
+      std::filesystem::remove(mount.path() / "tree-of-files/0/1/0/1/oh-hi", none);
+      SBENCH_TRY(mount.release());
+    }
+    return LossyDriver::commit(name, key);
+  }
+
+ private:
+  Result<Mount> mount_of(const LayerId& key) { return LossyDriver::mount(key); }
+};
+
+TEST_F(OneWorkload, AStorageTaskEndsWhereALeafIsMissing) {
+  FakeStore store("native", [](auto inner) { return std::make_unique<LeafLosingDriver>(std::move(inner)); });
+  unsigned seen = 0;
+  for (const auto& params : expand_params(find_workload("peers.storage_tasks"), Profile::smoke)) {
+    if (const auto& task = params.text("task"); task == "append-tree" || task == "read-tree") {
+      FakeCase c(store, params);
+      const Status ran = find_workload("peers.storage_tasks").run(c);
+      ASSERT_FALSE(ran.ok());
+      EXPECT_NE(ran.error().what.find("tree-of-files/0/1/0/1"), std::string::npos) << ran.error().what;
+      ++seen;
+    }
+  }
+  EXPECT_EQ(seen, 2u);
+}
+
 /// A driver that stacks few layers, or whose device is full.
 class SmallDriver final : public testing::LossyDriver {
  public:

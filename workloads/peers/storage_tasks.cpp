@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <thread>
 
@@ -130,8 +131,10 @@ Status resolve(const fs::path& path) {
   return ::lstat(path.c_str(), &status) == 0 ? Status() : Status(errno_error("cannot look {} up", path.string()));
 }
 
-/// Depth first down to the leaves; `resolving`: every folder and leaf is looked up on the way.
-Status explore(const fs::path& folder, bool resolving, const std::function<Status(const fs::path&)>& visit) {
+/// Depth first down to the leaves, `depth` folders below; `resolving`: every folder and leaf is looked
+/// up on the way. A leaf that is not there is an error, whatever hides it.
+Status explore(const fs::path& folder, std::ptrdiff_t depth, bool resolving,
+               const std::function<Status(const fs::path&)>& visit) {
   if (resolving) {
     SBENCH_TRY(resolve(folder));
   }
@@ -143,8 +146,11 @@ Status explore(const fs::path& folder, bool resolving, const std::function<Statu
     }
     return visit(leaf);
   }
-  SBENCH_TRY(explore(folder / "0", resolving, visit));
-  return explore(folder / "1", resolving, visit);
+  if (errno != ENOENT || depth == 0) {
+    return errno_error("cannot inspect {}", leaf.string());
+  }
+  SBENCH_TRY(explore(folder / "0", depth - 1, resolving, visit));
+  return explore(folder / "1", depth - 1, resolving, visit);
 }
 
 struct Worker {
@@ -168,7 +174,8 @@ Status work(Worker& worker, const fs::path& root, const std::vector<File>& files
     return {};
   };
   if (is_tree) {
-    return explore(root / "tree-of-files", !appends, visit);
+    const std::string& path = files.front().path;
+    return explore(root / "tree-of-files", std::count(path.begin(), path.end(), '/') - 1, !appends, visit);
   }
   for (const auto& file : files) {
     SBENCH_TRY(visit(root / file.path));
