@@ -42,6 +42,7 @@ def _verdicts(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
             "sure": use_cases.confidence(verdict), "mark": use_cases.mark(verdict), "cells": cells, "weights": use_cases.weight_words(verdict),
             "set_aside": use_cases.set_aside_words(comparison, verdict),
             "prices": use_cases.prices(comparison, verdict),
+            "removed": [f"{comparison.run.label(d)}: {words}" for d in ranking.winners if (words := use_cases.removed_words(comparison.run.drivers[d]))],
         })
     return list(by_engine.items())
 

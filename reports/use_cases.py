@@ -221,6 +221,12 @@ def margin(verdict: Verdict) -> str:
     return f"{text.ratio(e.value)}× [{text.ratio(e.low)}–{text.ratio(e.high)}]"
 
 
+def removed_words(driver: Driver) -> str:
+    """'Docker has no such driver since 25.0'; "" where it has."""
+    removed = REMOVED_FROM_DOCKER.get(driver.name)
+    return f"Docker has no such driver since {removed}" if removed else ""
+
+
 def device_bytes(comparison: Comparison, ranking: Ranking) -> dict[str, float]:
     """Driver → bytes written to the device, median over blocks, summed over the common cases."""
     totals: dict[str, float] = {}
@@ -270,8 +276,8 @@ def price(comparison: Comparison, verdict: Verdict, driver: str) -> list[str]:
             values = per_container(comparison, verdict.ranking, metric)
             if driver in values:
                 lines.append(f"{text.human_bytes(values[driver])} {words} per container")
-    removed = REMOVED_FROM_DOCKER.get(comparison.run.drivers[driver].name)
-    return lines + ([f"Docker has no such driver since {removed}"] if removed else [])
+    removed = removed_words(comparison.run.drivers[driver])
+    return lines + ([removed] if removed else [])
 
 
 def prices(comparison: Comparison, verdict: Verdict) -> list[tuple[str, list[str]]]:
