@@ -73,5 +73,6 @@ struct Engine {
 
 [[nodiscard]] const Engine& kernel_engine();
 [[nodiscard]] const Engine& userspace_engine();
+[[nodiscard]] const Engine& fuse_engine();
 
 }  // namespace sbench::zfs

@@ -121,30 +121,44 @@ Result<std::string> run_tool(const std::vector<std::string>& argv) {
                      words.empty() ? fmt::format("exit code {}", output.exit_code) : words);
 }
 
-Status ToolPool::format(Device& device, const Options& options) {
+Status ToolPool::check_size(const Device& device) {
   if (device.size_bytes() < kPoolBytesMin) {
     return plain_error(ENOSPC, "{} is too small for zfs: it has {}, at least {} are needed", device.path(),
                        human_size(static_cast<double>(device.size_bytes())), format_size(kPoolBytesMin));
   }
+  return {};
+}
+
+void ToolPool::add_properties(std::vector<std::string>& argv, const Options& options) {
+  for (const char* property : {"recordsize", "compression", "atime"}) {
+    argv.insert(argv.end(), {"-O", fmt::format("{}={}", property, options.at(property))});
+  }
+}
+
+Status ToolPool::make_first_datasets(const std::string& name) {
+  Status made = run({"zfs", "create", name + "/store"});
+  if (made.ok()) {
+    made = run({"zfs", "create", name + "/layers"});
+  }
+  const Status exported = while_busy({"zpool", "export", name});
+  return made.ok() ? exported : made;
+}
+
+Status ToolPool::format(Device& device, const Options& options) {
+  SBENCH_TRY(check_size(device));
   device.release_exclusive();
   SBENCH_TRY(write_partition_table(device));
   SBENCH_TRY_SET(const std::string partition, partition_of(device));
   SBENCH_TRY_SET(const std::string name, pool_name(device));
   std::vector<std::string> create = {"zpool", "create", "-f", "-t", name, "-o", "cachefile=none",
                                      "-o", "ashift=" + options.at("ashift"), "-O", "mountpoint=legacy",
-                                     "-O", "xattr=sa", "-O", "acltype=posix"};
-  for (const char* property : {"recordsize", "compression", "atime", "sync"}) {
-    create.insert(create.end(), {"-O", fmt::format("{}={}", property, options.at(property))});
-  }
+                                     "-O", "xattr=sa", "-O", "acltype=posix", "-O", "sync=" + options.at("sync")};
+  add_properties(create, options);
   create.insert(create.end(), {kNameOnDevice, partition});
   SBENCH_TRY(run(create));
-  Status made = run({"zfs", "create", name + "/store"});
-  if (made.ok()) {
-    made = run({"zfs", "create", name + "/layers"});
-  }
-  const Status exported = while_busy({"zpool", "export", name});
+  const Status made = make_first_datasets(name);
   forget_partition(device);
-  return made.ok() ? exported : made;
+  return made;
 }
 
 Result<std::unique_ptr<Datasets>> ToolPool::open(Device& device, const Options& options, const fs::path& store) {
@@ -170,8 +184,8 @@ Result<std::unique_ptr<Datasets>> ToolPool::open(Device& device, const Options& 
   return std::unique_ptr<Datasets>(new ToolPool(name, device, options, false));
 }
 
-ToolPool::ToolPool(std::string name, const Device& device, const Options& options, bool stays)
-    : name_(std::move(name)), device_(device), limit_(options.at("size")), stays_(stays) {}
+ToolPool::ToolPool(std::string name, const Device& device, const Options& options, bool stays, std::shared_ptr<void> server)
+    : server_(std::move(server)), name_(std::move(name)), device_(device), limit_(options.at("size")), stays_(stays) {}
 
 ToolPool::~ToolPool() {
   if (!stays_) {

@@ -22,7 +22,7 @@ inline constexpr const char* kPoolPrefix = "sbench-";
 /// Runs zpool or zfs. The error's code says what the program's words mean: ENOENT, EEXIST, EBUSY, ENOSPC, else EIO.
 [[nodiscard]] Result<std::string> run_tool(const std::vector<std::string>& argv);
 
-class ToolPool final : public Datasets {
+class ToolPool : public Datasets {
  public:
   [[nodiscard]] static Status format(Device& device, const Options& options);
   [[nodiscard]] static Result<std::unique_ptr<Datasets>> open(Device& device, const Options& options,
@@ -40,12 +40,24 @@ class ToolPool final : public Datasets {
   std::vector<std::pair<std::string, std::string>> status() override;
   void keep() override { stays_ = true; }
 
- private:
-  ToolPool(std::string name, const Device& device, const Options& options, bool stays);
+  // Pieces of format(), for engines whose programs differ in the rest.
+  /// ENOSPC when the device is too small for a pool.
+  [[nodiscard]] static Status check_size(const Device& device);
+  /// "-O recordsize=…" and the like.
+  static void add_properties(std::vector<std::string>& argv, const Options& options);
+  /// The store's dataset and that of all layers, in the pool `name`, which is exported in any case.
+  [[nodiscard]] static Status make_first_datasets(const std::string& name);
+
+ protected:
+  /// `server`: what must live until the pool is exported.
+  ToolPool(std::string name, const Device& device, const Options& options, bool stays, std::shared_ptr<void> server = {});
   [[nodiscard]] std::string dataset(DatasetId id) const;
+
+ private:
   /// "zfs VERB -o quota=…" when there is a limit.
   [[nodiscard]] std::vector<std::string> making(const char* verb) const;
 
+  std::shared_ptr<void> server_;
   std::string name_;
   const Device& device_;
   std::string limit_;  ///< option `size`; empty: none

@@ -28,16 +28,17 @@ namespace {
 constexpr DatasetId kFirstLayer = kStoreDataset + 1;
 constexpr DatasetId kDatasets = 1u << 24;
 
-const std::array<const Engine*, 2>& engines() {
-  static const std::array<const Engine*, 2> all = {&kernel_engine(), &userspace_engine()};
+const std::array<const Engine*, 3>& engines() {
+  static const std::array<const Engine*, 3> all = {&kernel_engine(), &userspace_engine(), &fuse_engine()};
   return all;
 }
 
-/// The engine that was asked for; with auto the first that can run, or the first when none can.
+/// The engine that was asked for; with auto the first that can run, or the first when none can. zfs-fuse is a peer: only
+/// when it is named.
 const Engine& pick_engine(const Options& options) {
   const auto& wanted = options.at("engine");
   for (const auto* engine : engines()) {
-    if (wanted == engine->name || (wanted == "auto" && engine->probe(options).available)) {
+    if (wanted == engine->name || (wanted == "auto" && engine != &fuse_engine() && engine->probe(options).available)) {
       return *engine;
     }
   }
@@ -234,8 +235,9 @@ DriverSpec zfs_driver() {
   spec.name = "zfs";
   spec.summary = "a dataset a layer, clones for children; the first write to a record copies it";
   spec.options = {
-      {"engine", "auto", "OpenZFS in the kernel, or sbench's own copy-on-write file system; auto: the first that can run here",
-       {"auto", "kernel", "userspace"}},
+      {"engine", "auto",
+       "OpenZFS in the kernel, sbench's own copy-on-write file system, or zfs-fuse, a peer; auto: the first of two that can run",
+       {"auto", "kernel", "userspace", "zfs-fuse"}},
       {"recordsize", "128K", "record: what is copied, checksummed and compressed at once",
        {"4K", "8K", "16K", "32K", "64K", "128K", "256K", "512K", "1M"}},
       {"compression", "off", "transparent compression; off is OpenZFS 2.1's own default", {"off", "lz4", "zstd", "gzip"}},
