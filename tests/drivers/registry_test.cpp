@@ -31,7 +31,7 @@ TEST(Registry, every_driver_has_a_name_a_summary_and_working_defaults) {
 TEST(Registry, a_driver_that_cannot_run_says_why_and_what_would_help) {
   for (const auto& spec : driver_registry()) {
     const auto availability = spec.probe(complete_options(spec, {}));
-    EXPECT_EQ(availability.reason.empty(), availability.available) << spec.name;
+    EXPECT_TRUE(availability.available || !availability.reason.empty()) << spec.name;  // one that runs may say why this engine
     EXPECT_EQ(availability.remedy.empty(), availability.available) << spec.name;
   }
 }
