@@ -20,8 +20,7 @@ bool excused(Deviation deviation, TreeEntry& expected, const TreeEntry& actual, 
       return folder && actual.mode != expected.mode && (expected.mode & ~kSetIds) == actual.mode &&
              (expected.mode = actual.mode, true);
     case Deviation::link_counts:  // a tree takes a file for linked when its count says so
-      return !expected.hard_link_of.empty() && actual.hard_link_of.empty() &&
-             (expected.hard_link_of.clear(), true);
+      return !expected.hard_link_of.empty() && actual.hard_link_of.empty() && (expected.hard_link_of.clear(), true);
   }
   return false;
 }

@@ -62,13 +62,22 @@ json command_of(const Instruction& instruction) {
 
 /// What the image says of how its containers run.
 json run_config(const Dockerfile& file, const BuildStage& stage) {
-  json config = stage.base_stage >= 0 ? run_config(file, file.stages[static_cast<std::size_t>(stage.base_stage)]) : json::object();
+  json config = stage.base_stage >= 0 ? run_config(file, file.stages[static_cast<std::size_t>(stage.base_stage)])
+                                      : json::object();
   for (const auto& instruction : stage.instructions) {
     switch (instruction.kind) {
-      case InstructionKind::cmd: config["Cmd"] = command_of(instruction); break;
-      case InstructionKind::entrypoint: config["Entrypoint"] = command_of(instruction); break;
-      case InstructionKind::workdir: config["WorkingDir"] = instruction.words.front(); break;
-      case InstructionKind::user: config["User"] = instruction.words.front(); break;
+      case InstructionKind::cmd:
+        config["Cmd"] = command_of(instruction);
+        break;
+      case InstructionKind::entrypoint:
+        config["Entrypoint"] = command_of(instruction);
+        break;
+      case InstructionKind::workdir:
+        config["WorkingDir"] = instruction.words.front();
+        break;
+      case InstructionKind::user:
+        config["User"] = instruction.words.front();
+        break;
       case InstructionKind::env:
         for (const auto& word : instruction.words) {
           config["Env"].push_back(word);
@@ -79,7 +88,8 @@ json run_config(const Dockerfile& file, const BuildStage& stage) {
           config["Labels"][word.substr(0, word.find('='))] = word.substr(std::min(word.size(), word.find('=') + 1));
         }
         break;
-      default: break;
+      default:
+        break;
     }
   }
   return config;
@@ -203,10 +213,18 @@ class DriverPart {
     SBENCH_TRY(write_text(mounts / "parent", chain_));
     const std::string target = std::string("/") + kVolumeTarget;
     const json points = {{target,
-                          {{"Type", "volume"}, {"Name", volume}, {"Source", volume_data.string()}, {"Destination", target}, {"RW", true}}}};
-    return write(directory_ / "containers" / id / "config.v2.json",
-                 {{"ID", id}, {"Name", "/" + name}, {"Created", utc_now()}, {"Driver", slug_}, {"Image", image_}, {"MountPoints", points},
-                  {"State", {{"Running", false}, {"ExitCode", 0}}}});
+                          {{"Type", "volume"},
+                           {"Name", volume},
+                           {"Source", volume_data.string()},
+                           {"Destination", target},
+                           {"RW", true}}}};
+    return write(directory_ / "containers" / id / "config.v2.json", {{"ID", id},
+                                                                     {"Name", "/" + name},
+                                                                     {"Created", utc_now()},
+                                                                     {"Driver", slug_},
+                                                                     {"Image", image_},
+                                                                     {"MountPoints", points},
+                                                                     {"State", {{"Running", false}, {"ExitCode", 0}}}});
   }
 
   /// With the volume mounted for real, as the container sees it.
@@ -223,7 +241,8 @@ class DriverPart {
   Status change_files(const fs::path& root, const std::string& name) {
     std::vector<std::string> files;
     SBENCH_TRY(walk_tree(root, [&](const Visited& file) -> Result<WalkStep> {
-      if (S_ISREG(file.status.st_mode) && file.status.st_nlink == 1 && file.status.st_size > 0 && file.status.st_size < (1 << 20)) {
+      if (S_ISREG(file.status.st_mode) && file.status.st_nlink == 1 && file.status.st_size > 0 &&
+          file.status.st_size < (1 << 20)) {
         files.push_back(file.path);
       }
       return WalkStep::enter;
@@ -249,7 +268,8 @@ class DriverPart {
 };
 
 /// The image's layers from below, and the instruction that made each.
-Result<std::vector<std::pair<LayerId, std::string>>> layers_made_by(const fs::path& image_folder, const std::string& image) {
+Result<std::vector<std::pair<LayerId, std::string>>> layers_made_by(const fs::path& image_folder,
+                                                                    const std::string& image) {
   const fs::path file = image_folder / "imagedb/content/sha256" / image.substr(std::min<std::size_t>(image.size(), 7));
   SBENCH_TRY_SET(const std::string text, read_text(file));
   const json config = json::parse(text);
@@ -306,7 +326,8 @@ Result<std::vector<KeptContainer>> read_data_root(const fs::path& directory) {
   std::error_code error;
   fs::directory_iterator folders(directory / "containers", error);
   if (error) {
-    return plain_error(error.value(), "{} is no data root of sbench run --keep: it has no containers", directory.string());
+    return plain_error(error.value(), "{} is no data root of sbench run --keep: it has no containers",
+                       directory.string());
   }
   for (const auto& folder : folders) {
     const fs::path file = folder.path() / "config.v2.json";
@@ -317,9 +338,8 @@ Result<std::vector<KeptContainer>> read_data_root(const fs::path& directory) {
       return plain_error(EINVAL, "{}: {}", file.string(), wrong.what());
     }
   }
-  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
-    return std::tie(a.driver, a.name) < std::tie(b.driver, b.name);
-  });
+  std::sort(all.begin(), all.end(),
+            [](const auto& a, const auto& b) { return std::tie(a.driver, a.name) < std::tie(b.driver, b.name); });
   return all;
 }
 

@@ -18,19 +18,19 @@
 
 namespace sbench {
 
-/// Builds the run's Dockerfiles (or the default pair) through every driver of `plan` that was asked for, each on a store
-/// of its own in `directory`, which must not exist or be empty; starts a container of each image, with a named volume,
-/// lets it change a few files, and leaves everything. Inside a Session only. `say` gets a line a driver.
-/// The first error, after trying all drivers; what is there of a driver that failed is unspecified.
+/// Builds the run's Dockerfiles (or the default pair) through every driver of `plan` that was asked for, each on a
+/// store of its own in `directory`, which must not exist or be empty; starts a container of each image, with a named
+/// volume, lets it change a few files, and leaves everything. Inside a Session only. `say` gets a line a driver. The
+/// first error, after trying all drivers; what is there of a driver that failed is unspecified.
 [[nodiscard]] Status make_data_root(const std::filesystem::path& directory, const Plan& plan, const std::string& scale,
                                     std::uint64_t store_bytes, const std::function<void(const std::string&)>& say);
 
 /// One container of a data root.
 struct KeptContainer {
-  std::string id;      ///< 64 hexadecimal digits
-  std::string name;    ///< "web"
-  std::string driver;  ///< the slug, which is its driver's directory
-  LayerId layer;       ///< its own, in that driver's store
+  std::string id;                                            ///< 64 hexadecimal digits
+  std::string name;                                          ///< "web"
+  std::string driver;                                        ///< the slug, which is its driver's directory
+  LayerId layer;                                             ///< its own, in that driver's store
   std::vector<std::pair<std::string, std::string>> volumes;  ///< path in the container, name of the volume
   std::vector<std::pair<LayerId, std::string>> made_by;      ///< the image's layers from below, and their instructions
 };

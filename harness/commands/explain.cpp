@@ -1,4 +1,6 @@
 // explain.cpp: `sbench explain`: which layer answers for a path in a container, and why.
+#include "harness/explain.h"
+
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -8,7 +10,6 @@
 #include "drivers/base/usage_error.h"
 #include "harness/cli.h"
 #include "harness/data_root.h"
-#include "harness/explain.h"
 #include "harness/layer_store.h"
 
 namespace sbench {
@@ -33,7 +34,8 @@ void print(const Explanation& made, const MadeBy& made_by, Console& console) {
     what_width = std::max(what_width, row.what.size());
   }
   for (const auto& row : made.rows) {
-    const auto found = std::find_if(made_by.begin(), made_by.end(), [&](const auto& each) { return each.first == row.layer; });
+    const auto found =
+        std::find_if(made_by.begin(), made_by.end(), [&](const auto& each) { return each.first == row.layer; });
     console.out << fmt::format("{:<{}}  {}", row.layer, layer_width, row.what);
     if (found != made_by.end()) {
       console.out << fmt::format("{:{}}  # {}", "", what_width - row.what.size(), found->second);
@@ -55,8 +57,8 @@ std::string volume_over(const KeptContainer& container, const std::string& path)
   return {};
 }
 
-Status explain_layer(const LayerStore::Place& place, const std::string& driver, const LayerId& id, const std::string& path,
-                     const MadeBy& made_by, Console& console) {
+Status explain_layer(const LayerStore::Place& place, const std::string& driver, const LayerId& id,
+                     const std::string& path, const MadeBy& made_by, Console& console) {
   SBENCH_TRY_SET(const auto opened, LayerStore::open(place, driver, false));
   SBENCH_TRY_SET(const Explanation made, explain_path(opened->driver(), opened->store().variant().spec->name,
                                                       opened->store().root(), id, path));
@@ -76,22 +78,25 @@ Status explain_container(const ExplainFlags& flags, Console& console) {
     if (!named || (!flags.driver.empty() && container.driver != parse_variant(flags.driver).slug)) {
       continue;
     }
-    console.out << (found ? "\n" : "") << fmt::format("{}: container {} ({})\n", container.driver, container.name, container.id.substr(0, 12));
+    console.out << (found ? "\n" : "")
+                << fmt::format("{}: container {} ({})\n", container.driver, container.name, container.id.substr(0, 12));
     found = true;
     if (const std::string volume = volume_over(container, flags.path); !volume.empty()) {
       console.out << fmt::format("answer: no layer; {}, which hides what the layers hold there\n", volume);
       continue;
     }
-    SBENCH_TRY(explain_layer({root / container.driver, {}}, "", container.layer, flags.path,
-                             container.made_by, console));
+    SBENCH_TRY(
+        explain_layer({root / container.driver, {}}, "", container.layer, flags.path, container.made_by, console));
   }
-  return found ? Status() : Status(plain_error(ENOENT, "{} has no container {}{}", flags.data_root, flags.id,
-                                               flags.driver.empty() ? "" : " of " + flags.driver));
+  return found ? Status()
+               : Status(plain_error(ENOENT, "{} has no container {}{}", flags.data_root, flags.id,
+                                    flags.driver.empty() ? "" : " of " + flags.driver));
 }
 
 Status explain(const ExplainFlags& flags, Console& console) {
   if ((flags.data_root.empty() ? 0 : 1) + (flags.store.empty() ? 0 : 1) + (flags.device.empty() ? 0 : 1) != 1) {
-    throw UsageError("say where the container is: --data-root DIR (of run --keep), --store DIR or --device DEV (of layer)");
+    throw UsageError(
+        "say where the container is: --data-root DIR (of run --keep), --store DIR or --device DEV (of layer)");
   }
   if (!flags.data_root.empty()) {
     return explain_container(flags, console);
@@ -104,7 +109,8 @@ Status explain(const ExplainFlags& flags, Console& console) {
 void add_explain_command(CLI::App& program, CommandContext& context) {
   auto flags = std::make_shared<ExplainFlags>();
   CLI::App* command = program.add_subcommand("explain", "Say which layer answers for a path in a container, and why");
-  command->add_option("container", flags->id, "a container's name or id; with --store or --device a layer's id")->required();
+  command->add_option("container", flags->id, "a container's name or id; with --store or --device a layer's id")
+      ->required();
   command->add_option("path", flags->path, "from the container's root")->required();
   command->add_option("--data-root", flags->data_root, "what sbench run --keep left");
   command->add_option("--store", flags->store, "folder that holds a store of sbench layer");

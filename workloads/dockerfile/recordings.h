@@ -16,11 +16,12 @@
 namespace sbench {
 
 /// Writes the change set that `diff` makes, unless there is one of that key already. Files appear whole or not at all.
-[[nodiscard]] Status record_step(const std::filesystem::path& directory, const std::string& key, const std::string& instruction,
-                                 const std::function<Status(ByteSink&)>& diff);
+[[nodiscard]] Status record_step(const std::filesystem::path& directory, const std::string& key,
+                                 const std::string& instruction, const std::function<Status(ByteSink&)>& diff);
 
 /// The tar, checked and kept in memory for the life of the process; null when there is none of that key.
 /// EINVAL naming the file when it is not what was recorded.
-[[nodiscard]] Result<std::shared_ptr<const std::string>> recorded_step(const std::filesystem::path& directory, const std::string& key);
+[[nodiscard]] Result<std::shared_ptr<const std::string>> recorded_step(const std::filesystem::path& directory,
+                                                                       const std::string& key);
 
 }  // namespace sbench
