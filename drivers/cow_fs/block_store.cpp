@@ -9,6 +9,7 @@ namespace sbench::cow_fs {
 namespace {
 
 constexpr std::uint64_t kCollectedBytesMax = 4 << 20;
+constexpr std::size_t kTransferBytesMax = 1 << 20;
 constexpr std::size_t kLengthBytes = sizeof(std::uint32_t);  // before compressed data: how many bytes it has
 
 /// Bytes up to the last one that is not zero.
@@ -154,10 +155,30 @@ Status BlockStore::write_collected() {
   if (collected_.empty()) {
     return {};
   }
+  // Blocks that stand side by side go in one transfer: copying costs less than asking the device more often.
+  std::sort(collected_.begin(), collected_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<BlockIo::Transfer> transfers;
-  transfers.reserve(collected_.size());
-  for (const auto& [address, physical] : collected_) {
-    transfers.push_back({address, *physical});
+  std::vector<Bytes> joined;
+  joined.reserve(collected_.size());
+  for (std::size_t first = 0; first < collected_.size();) {
+    std::size_t end = first + 1;
+    std::size_t bytes = collected_[first].second->size();
+    while (end < collected_.size() && collected_[end].first == collected_[first].first + bytes &&
+           bytes + collected_[end].second->size() <= kTransferBytesMax) {
+      bytes += collected_[end++].second->size();
+    }
+    if (end == first + 1) {
+      transfers.push_back({collected_[first].first, *collected_[first].second});
+    } else {
+      Bytes& run = joined.emplace_back(bytes);
+      std::size_t at = 0;
+      for (std::size_t i = first; i < end; ++i) {
+        std::memcpy(run.data() + at, collected_[i].second->data(), collected_[i].second->size());
+        at += collected_[i].second->size();
+      }
+      transfers.push_back({collected_[first].first, run});
+    }
+    first = end;
   }
   const Status written = io_.write_all(transfers);
   collected_.clear();

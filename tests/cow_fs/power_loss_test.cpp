@@ -51,7 +51,7 @@ void verify(std::vector<std::byte> content, const Possible& possible) {
 
 TEST(CowPowerLoss, at_every_write_of_small_histories_leaves_a_whole_pool_with_all_that_was_acknowledged) {
   std::uint64_t cuts = 0;
-  const std::uint64_t rounds = test_rounds(2);
+  const std::uint64_t rounds = test_rounds(8);
   for (std::uint64_t round = 0; round < rounds; ++round) {
     const std::uint64_t seed = test_seed() + round;
     bool cut = true;
@@ -78,7 +78,7 @@ TEST(CowPowerLoss, at_every_write_of_small_histories_leaves_a_whole_pool_with_al
       ++cuts;
     }
   }
-  EXPECT_GT(cuts, rounds * 20);
+  EXPECT_GT(cuts, rounds * 10);
 }
 
 }  // namespace
