@@ -65,7 +65,7 @@ TEST_P(Lossy, a_loss_is_caught_and_only_a_loss) {
 
 TEST(LossyDeclared, deviations_excuse_no_loss_that_is_merely_like_them) {
   SBENCH_SKIP_UNLESS_AVAILABLE((Variant{"native", {}}));
-  for (const Loss loss : {Loss::nothing, Loss::directory_mtime, Loss::mtime_nanoseconds, Loss::setuid_bit, Loss::hard_link}) {
+  for (const Loss loss : {Loss::nothing, Loss::directory_mtime, Loss::mtime_nanoseconds, Loss::setuid_bit}) {
     TestStore store({"native", {}}, 128 * kMiB);
     const auto lossy = make_lossy_driver(store.driver(), loss);
     const auto found = must(semantic_check(*lossy, 5, known_deviations("fuse-overlayfs")));
