@@ -25,7 +25,7 @@ bool is_unsupported(int code) {
 }
 
 constexpr std::size_t kChunk = 1 << 20;
-constexpr std::size_t kWriteOutStep = 4 << 20;
+constexpr std::size_t kWriteOutStep = 1 << 20;
 
 Status read_and_write(int source, int target, off_t from, off_t end) {
   const std::unique_ptr<char[]> buffer(new char[kChunk]);
