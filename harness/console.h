@@ -14,7 +14,7 @@ struct Console {
   std::ostream& err;  ///< progress and messages
   bool out_is_terminal = false;
   bool err_is_terminal = false;
-  int columns = 80;   ///< width of the terminal behind `out`
+  int columns = 80;  ///< width of the terminal behind `out`
 };
 
 /// Exit codes of every command (METHOD.md d.7).
@@ -25,6 +25,8 @@ enum ExitCode : int {
   kExitRegression = 3,
   kExitInconclusive = 4,
   kExitNothingRan = 5,
+  kExitSkipped =
+      77,  ///< run --skip-exit: all that was asked for is unsupported here (automake's, Meson's, CTest's skip)
 };
 
 }  // namespace sbench

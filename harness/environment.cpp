@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <sstream>
 
 #include "drivers/base/file.h"
@@ -123,6 +124,34 @@ json pressure() {
   return all;
 }
 
+/// Ticks of all processors, all of them and those the hypervisor gave to others (proc(5): fields 1-8 of "cpu").
+json cpu_ticks() {
+  std::istringstream line(read_trimmed("/proc/stat"));
+  std::string name;
+  line >> name;
+  std::uint64_t all = 0;
+  std::uint64_t ticks = 0;
+  std::uint64_t stolen = 0;
+  for (int i = 0; i < 8 && line >> ticks; ++i) {
+    all += ticks;
+    stolen = ticks;  // the eighth
+  }
+  return {{"all", all}, {"stolen", stolen}};
+}
+
+/// How often the processors' heat slowed them down since the boot; nothing where the kernel does not count.
+std::optional<std::uint64_t> throttles() {
+  std::optional<std::uint64_t> sum;
+  for (long cpu = 0; cpu < ::sysconf(_SC_NPROCESSORS_CONF); ++cpu) {
+    const std::string count =
+        read_trimmed(fmt::format("/sys/devices/system/cpu/cpu{}/thermal_throttle/core_throttle_count", cpu), "");
+    if (!count.empty()) {
+      sum = sum.value_or(0) + std::strtoull(count.c_str(), nullptr, 10);
+    }
+  }
+  return sum;
+}
+
 std::string machine_id() {
   // Salted, so that a published result does not give the host's id away.
   return "m-" + sha256_hex("sbench machine " + read_trimmed("/etc/machine-id", "none")).substr(0, 12);
@@ -201,8 +230,30 @@ Environment read_environment(const Device& device) {
       {"clocksource", read_trimmed("/sys/devices/system/clocksource/clocksource0/current_clocksource", "unknown")},
       {"device", device_state(device)},
       {"uid", ::geteuid()},
+      {"cpu_ticks", cpu_ticks()},
   };
+  if (const auto count = throttles()) {
+    environment.state["throttles"] = *count;
+  }
   return environment;
+}
+
+json disturbance_since(const json& state) {
+  json found = json::object();
+  const json now = cpu_ticks();
+  if (state.contains("cpu_ticks")) {
+    const auto since = [&](const char* what) {
+      return now.at(what).get<double>() - state.at("cpu_ticks").at(what).get<double>();
+    };
+    if (since("all") > 0 && since("stolen") >= 0) {
+      found["steal_percent"] = 100 * since("stolen") / since("all");
+    }
+  }
+  if (const auto count = throttles();
+      count && state.contains("throttles") && *count >= state.at("throttles").get<std::uint64_t>()) {
+    found["throttles"] = *count - state.at("throttles").get<std::uint64_t>();
+  }
+  return found;
 }
 
 json benchmark_context() {

@@ -19,6 +19,10 @@ struct Environment {
 
 [[nodiscard]] Environment read_environment(const Device& device);
 
+/// What the machine did to the run since `state` was read: {steal_percent, throttles}; parts it cannot tell are left
+/// out (no counters, or another boot).
+[[nodiscard]] nlohmann::json disturbance_since(const nlohmann::json& state);
+
 /// "loop", "real", or "ubd": the image file that a guest kernel sees as a disk.
 [[nodiscard]] const char* device_kind(const Device& device);
 

@@ -35,7 +35,8 @@ std::string option_entry(const OptionFacts& option) {
 
 void add_command(std::string& page, const CommandFacts& command) {
   if (!command.path.empty()) {
-    page += format(".SS \"sbench {}\"\n{}.\n", plain(format("{}", fmt::join(command.path, " "))), plain(command.summary));
+    page +=
+        format(".SS \"sbench {}\"\n{}.\n", plain(format("{}", fmt::join(command.path, " "))), plain(command.summary));
   }
   for (const auto& option : command.options) {
     if (option.names != std::vector<std::string>{"-h", "--help"}) {
@@ -90,6 +91,10 @@ inconclusive: too noisy, too few blocks, or the environment shifted
 .TP
 .B 5
 nothing ran, or nothing to report
+.TP
+.B 77
+.B sbench run \-\-skip\-exit
+where all that was asked for cannot run here
 .TP
 .B 130, 143
 interrupted; what was measured is kept, and
@@ -148,7 +153,8 @@ sbench choose out/run\-20261123\-210000 \-\-distro fedora
 }  // namespace
 
 std::string manual_page(const CommandFacts& program) {
-  std::string page = format(".TH SBENCH 1 \"\" \"sbench\" \"User Commands\"\n.SH NAME\nsbench \\- {}\n", plain(program.summary));
+  std::string page =
+      format(".TH SBENCH 1 \"\" \"sbench\" \"User Commands\"\n.SH NAME\nsbench \\- {}\n", plain(program.summary));
   page += kDescription;
   page += ".SH OPTIONS\n";
   CommandFacts alone = program;

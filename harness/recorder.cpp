@@ -18,14 +18,10 @@ json histogram_json(const Histogram& histogram) {
   for (const auto& [bucket, count] : histogram.sparse()) {
     counts.push_back({bucket, count});
   }
-  return {{"unit", "ns"},
-          {"kind", "service"},
-          {"load", "closed"},
-          {"count", histogram.count()},
-          {"min", histogram.min()},
-          {"max", histogram.max()},
-          {"sum", histogram.sum()},
-          {"buckets", {{"sub_bits", Histogram::kSubBits}, {"counts", counts}}}};
+  return {{"unit", "ns"},           {"kind", "service"},
+          {"load", "closed"},       {"count", histogram.count()},
+          {"min", histogram.min()}, {"max", histogram.max()},
+          {"sum", histogram.sum()}, {"buckets", {{"sub_bits", Histogram::kSubBits}, {"counts", counts}}}};
 }
 
 json metrics_json(const Sample& sample) {
@@ -58,8 +54,8 @@ json metrics_json(const Sample& sample) {
 
 }  // namespace
 
-json sample_entry(const Sample& sample, const PlannedVariant& variant, const PlannedCase& planned, int block,
-                  int order, double shell_real_s) {
+json sample_entry(const Sample& sample, const PlannedVariant& variant, const PlannedCase& planned, int block, int order,
+                  double shell_real_s) {
   json params = json::object();
   for (const auto& [name, value] : planned.params.items()) {
     params[name] = value;
@@ -199,6 +195,7 @@ Status Recorder::assemble(int blocks_done, bool complete) {
   json body = header_.at("sbench");
   body["blocks_done"] = blocks_done;
   body["complete"] = complete;
+  body["environment"]["during"] = disturbance_since(body["environment"].value("state", json::object()));
   body["failures"] = failures_;
   for (const auto& [cell, skip] : skips_) {
     body["skips"].push_back(skip);

@@ -11,6 +11,7 @@ from .statistics import INFERENCE_BLOCKS_MIN
 
 NOISE_WARNING = 0.10
 PRESSURE_WARNING = 20
+STEAL_WARNING = 2.0  # per cent of all processors' time (METHOD d.1)
 SETTLED_SHARE = 0.8
 
 
@@ -194,6 +195,11 @@ def health(comparison: Comparison) -> list[Health]:
     cpu = (state.get("pressure_avg10") or {}).get("cpu")
     if isinstance(cpu, (int, float)):
         found.append(Health("CPU pressure at the start", f"{cpu:.0f} %", cpu < PRESSURE_WARNING))
+    during = comparison.run.body["environment"].get("during") or {}
+    if "steal_percent" in during:
+        found.append(Health("processor time taken by the host's others", f"{during['steal_percent']:.1f} %", during["steal_percent"] < STEAL_WARNING))
+    if "throttles" in during:
+        found.append(Health("slowed down by heat", f"{during['throttles']} times", during["throttles"] == 0))
     failed = len(comparison.run.body["failures"])
     found.append(Health("failed samples", str(failed), failed == 0))
     return found

@@ -16,7 +16,7 @@ from .result_file import Run
 
 TIERS = ("identity", "version", "state")
 # Differ between any two moments; a list of them would bury what matters.
-MOMENTARY = ("state.free_memory_bytes", "state.load_average", "state.uptime_s", "state.pressure_avg10")
+MOMENTARY = ("state.free_memory_bytes", "state.load_average", "state.uptime_s", "state.pressure_avg10", "state.cpu_ticks", "state.throttles")
 ABSENT = "–"
 
 

@@ -33,33 +33,28 @@ Result<int> control_root() {
   return root;
 }
 
-Result<Fd> open_control(ConnectionNumber number, const char* file, int flags) {
-  SBENCH_TRY_SET(const int root, control_root());
-  const std::string path = fmt::format("{}/{}", number, file);
-  Fd fd(::openat(root, path.c_str(), flags | O_CLOEXEC));
-  if (!fd.valid()) {
-    return errno_error("cannot open the FUSE control file {}", path);
-  }
-  return fd;
+Fd open_control(std::uint32_t number, const char* file, int flags) {
+  const auto root = control_root();
+  return Fd(root.ok() ? ::openat(*root, fmt::format("{}/{}", number, file).c_str(), flags | O_CLOEXEC) : -1);
 }
 
 }  // namespace
 
-std::optional<ConnectionNumber> find_connection(const std::filesystem::path& target) {
+std::optional<Connection> Connection::find(const std::filesystem::path& target) {
   const auto mounted = find_mount(target);
   if (!mounted || !mounted->type.starts_with("fuse")) {
     return std::nullopt;
   }
-  return mounted->device_minor;
+  Connection connection;
+  connection.number_ = mounted->device_minor;
+  connection.abort_ = open_control(mounted->device_minor, "abort", O_WRONLY);
+  return connection;
 }
 
-std::optional<std::uint64_t> waiting_requests(ConnectionNumber number) {
-  const auto fd = open_control(number, "waiting", O_RDONLY);
+std::optional<std::uint64_t> Connection::waiting_requests() const {
+  const Fd fd = open_control(number_, "waiting", O_RDONLY);  // an open one goes on telling what it told first
   char text[32] = {};
-  if (!fd.ok()) {
-    return std::nullopt;
-  }
-  const ssize_t bytes = ::read(fd->get(), text, sizeof(text) - 1);
+  const ssize_t bytes = ::read(fd.get(), text, sizeof(text) - 1);
   std::uint64_t waiting = 0;
   if (bytes <= 0 || std::from_chars(text, text + bytes, waiting).ec != std::errc()) {
     return std::nullopt;
@@ -67,12 +62,9 @@ std::optional<std::uint64_t> waiting_requests(ConnectionNumber number) {
   return waiting;
 }
 
-Status abort_connection(ConnectionNumber number) {
-  const auto fd = open_control(number, "abort", O_WRONLY);
-  if (!fd.ok()) {
-    return fd.error().code == ENOENT ? Status() : Status(fd.error());
-  }
-  return write_all(fd->get(), "1", "abort of a FUSE connection");
+Status Connection::abort() const {
+  return abort_.valid() ? write_all(abort_.get(), "1", "abort of a FUSE connection")
+                        : Status(plain_error(ENOENT, "the kernel's FUSE control files cannot be reached"));
 }
 
 }  // namespace sbench::fuse

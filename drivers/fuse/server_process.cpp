@@ -291,7 +291,7 @@ Status await_ready(int fd, const Helper& helper, const std::string& name) {
 }  // namespace
 
 Status take_down(const std::filesystem::path& target, const Helper& server, int end_limit_ms) {
-  const auto connection = find_connection(target);
+  const auto connection = Connection::find(target);
   Status unmounted;
   if (is_mount_point(target) || connection) {
     std::atomic<bool> done{false};
@@ -303,7 +303,7 @@ Status take_down(const std::filesystem::path& target, const Helper& server, int 
     for (int waited_ms = 0; !done; ++waited_ms) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
       if (waited_ms == kUnmountPatience_ms + end_limit_ms && connection) {
-        static_cast<void>(abort_connection(*connection));
+        static_cast<void>(connection->abort());
       }
     }
     unmounter.join();
@@ -312,10 +312,7 @@ Status take_down(const std::filesystem::path& target, const Helper& server, int 
     return unmounted;
   }
   if (!server.wait_end(end_limit_ms)) {
-    if (connection) {
-      static_cast<void>(abort_connection(*connection));
-    }
-    server.kill();
+    server.kill();  // which ends its connection, if a user of a detached mount still holds it
     return plain_error(EIO, "the server of {} did not end and was killed", target.string());
   }
   return {};
@@ -378,7 +375,7 @@ Result<std::unique_ptr<ServerProcess>> ServerProcess::start_program(const std::f
   fork_guard(absolute, self.get(), control[1].get(), program_fd.get());
   std::unique_ptr<ServerProcess> server(new ServerProcess(absolute, std::move(helper)));
   server->control_ = std::move(control[0]);
-  for (int waited_ms = 0; !find_connection(absolute); ++waited_ms) {
+  for (int waited_ms = 0; !Connection::find(absolute); ++waited_ms) {
     if (!server->alive() || waited_ms == kStartPatience_ms) {
       server->helper_.kill();
       server->stopped_ = true;
@@ -391,8 +388,8 @@ Result<std::unique_ptr<ServerProcess>> ServerProcess::start_program(const std::f
 }
 
 void ServerProcess::watch(const ServerOptions& options, std::function<std::uint64_t()> progress) {
-  if (const auto connection = find_connection(target_)) {
-    watch_ = std::make_unique<Watch>(*connection, options.session.name, options.stall_limit_ms, std::move(progress));
+  if (auto connection = Connection::find(target_)) {
+    watch_ = std::make_unique<Watch>(std::move(*connection), options.session.name, options.stall_limit_ms, std::move(progress));
   }
 }
 

@@ -14,7 +14,7 @@ namespace sbench::fuse {
 using Clock = std::chrono::steady_clock;
 
 struct Watch::Watched {
-  ConnectionNumber connection = 0;
+  Connection connection;
   std::string name;
   std::chrono::milliseconds limit{};
   std::function<std::uint64_t()> progress;
@@ -85,12 +85,12 @@ class Watchdog {
 
   static void look_at(Watch::Watched& each) {
     const std::uint64_t progress = each.progress();
-    const auto waiting = waiting_requests(each.connection);
+    const auto waiting = each.connection.waiting_requests();
     if (progress != each.last_progress || waiting.value_or(0) == 0) {
       each.last_progress = progress;
       each.last_change = Clock::now();
     } else if (Clock::now() - each.last_change > each.limit && !each.fired.exchange(true)) {
-      static_cast<void>(abort_connection(each.connection));
+      static_cast<void>(each.connection.abort());
     }
   }
 
@@ -107,9 +107,9 @@ class Watchdog {
 
 }  // namespace
 
-Watch::Watch(ConnectionNumber connection, std::string name, int limit_ms, std::function<std::uint64_t()> progress)
+Watch::Watch(Connection connection, std::string name, int limit_ms, std::function<std::uint64_t()> progress)
     : watched_(std::make_shared<Watched>()) {
-  watched_->connection = connection;
+  watched_->connection = std::move(connection);
   watched_->name = std::move(name);
   watched_->limit = std::chrono::milliseconds(limit_ms);
   watched_->progress = std::move(progress);

@@ -19,7 +19,7 @@ namespace sbench::fuse {
 class Watch {
  public:
   /// `progress` changes whenever the server does something; called from the watchdog's thread.
-  Watch(ConnectionNumber connection, std::string name, int limit_ms, std::function<std::uint64_t()> progress);
+  Watch(Connection connection, std::string name, int limit_ms, std::function<std::uint64_t()> progress);
   ~Watch();
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;

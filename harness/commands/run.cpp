@@ -38,15 +38,17 @@ struct RunFlags {
   bool dry_run = false;
   bool wipe = false;
   bool yes = false;
+  bool skip_exit = false;
   std::string keep;
   std::string format = "table";
   std::string progress = "auto";
 };
 
 void print_plan(const Plan& plan, const RunRequest& request, std::ostream& out) {
-  out << fmt::format("device    {}\n", request.device.empty()
-                                           ? fmt::format("loop image of {} in {}", request.image_size, request.image_dir)
-                                           : request.device + " (every byte on it will be overwritten)");
+  out << fmt::format("device    {}\n",
+                     request.device.empty()
+                         ? fmt::format("loop image of {} in {}", request.image_size, request.image_dir)
+                         : request.device + " (every byte on it will be overwritten)");
   out << fmt::format("blocks    {} (each formats every driver afresh; order from seed {})\n", plan.blocks, plan.seed);
   out << fmt::format("samples   {}\n", plan.samples());
   for (const auto& planned : plan.variants) {
@@ -63,8 +65,12 @@ void print_plan(const Plan& plan, const RunRequest& request, std::ostream& out) 
   }
 }
 
-/// Exit 5 with the reason nothing can run, or 0.
-int refuse_empty_plan(const Plan& plan, const RunRequest& request, Console& console) {
+/// The exit code of "cannot run here".
+int unsupported(const RunFlags& flags) { return flags.skip_exit ? kExitSkipped : kExitNothingRan; }
+
+/// "Cannot run here" or exit 5, with the reason nothing can run; or 0.
+int refuse_empty_plan(const Plan& plan, const RunFlags& flags, Console& console) {
+  const RunRequest& request = flags.request;
   if (plan.worth_running()) {
     return kExitOk;
   }
@@ -74,10 +80,10 @@ int refuse_empty_plan(const Plan& plan, const RunRequest& request, Console& cons
   if (plan.skips.empty() || !request.filter.empty()) {
     console.err << fmt::format("sbench: nothing to run: no case matches --filter '{}'; see sbench run --dry-run\n",
                                request.filter);
-  } else {
-    console.err << "sbench: nothing to run: no driver can run here; see sbench doctor\n";
+    return kExitNothingRan;
   }
-  return kExitNothingRan;
+  console.err << "sbench: nothing to run: no driver can run here; see sbench doctor\n";
+  return unsupported(flags);
 }
 
 /// `--wipe` needs the device's name typed back, or --yes.
@@ -114,23 +120,25 @@ Result<std::unique_ptr<Device>> open_device(const RunFlags& flags, Console& cons
     throw UsageError("--image-dir {}: {}; name an existing folder on the disk to be measured", request.image_dir,
                      std::generic_category().message(errno));
   }
-  const std::uint64_t free_bytes = static_cast<std::uint64_t>(folder.f_bavail) * static_cast<std::uint64_t>(folder.f_bsize);
+  const std::uint64_t free_bytes =
+      static_cast<std::uint64_t>(folder.f_bavail) * static_cast<std::uint64_t>(folder.f_bsize);
   if (free_bytes < size_bytes) {
-    throw UsageError("--image-dir {} has {} free, the image may grow to {}; choose another folder or a smaller --image-size",
-                     request.image_dir, human_size(static_cast<double>(free_bytes)),
-                     human_size(static_cast<double>(size_bytes)));
+    throw UsageError(
+        "--image-dir {} has {} free, the image may grow to {}; choose another folder or a smaller --image-size",
+        request.image_dir, human_size(static_cast<double>(free_bytes)), human_size(static_cast<double>(size_bytes)));
   }
   if (folder.f_type == kTmpfsMagic) {
-    console.err << fmt::format("warning: {} is in memory (tmpfs): large copy-ups will look free; use --image-dir on a disk\n",
-                               request.image_dir);
+    console.err << fmt::format(
+        "warning: {} is in memory (tmpfs): large copy-ups will look free; use --image-dir on a disk\n",
+        request.image_dir);
   }
   return Device::make_image(request.image_dir, size_bytes);
 }
 
 int draw_reports(const RunFlags& flags, const std::filesystem::path& directory, Console& console) {
   const std::string result = (directory / "result.json").string();
-  const auto html = run_reports({"report", result, "-o", (directory / "report.html").string(), "--figures",
-                                 (directory / "figures").string()});
+  const auto html = run_reports(
+      {"report", result, "-o", (directory / "report.html").string(), "--figures", (directory / "figures").string()});
   const auto markdown = run_reports({"report", result, "--format", "markdown"});
   std::vector<std::string> table_arguments = {flags.format, result};
   if (flags.format == "table") {
@@ -205,10 +213,11 @@ void complete_request(RunFlags& flags) {
     throw UsageError("--run-limit {} leaves no time to run in", flags.run_limit_text);
   }
   if (flags.seed_text.empty()) {
-    request.seed = static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) % 1'000'000'000;
+    request.seed =
+        static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) % 1'000'000'000;
   } else {
-    const auto [end, error] = std::from_chars(flags.seed_text.data(), flags.seed_text.data() + flags.seed_text.size(),
-                                              request.seed);
+    const auto [end, error] =
+        std::from_chars(flags.seed_text.data(), flags.seed_text.data() + flags.seed_text.size(), request.seed);
     if (error != std::errc{} || end != flags.seed_text.data() + flags.seed_text.size()) {
       throw UsageError("--seed '{}' is not a whole number", flags.seed_text);
     }
@@ -251,8 +260,9 @@ Status keep_data_root(const RunFlags& flags, const Plan& plan, Progress& progres
   SBENCH_TRY(make_data_root(flags.keep, plan, request.profile == "smoke" ? "tiny" : "small",
                             parse_size(request.image_size, "--image-size"),
                             [&](const std::string& line) { progress.message(line); }));
-  progress.message(fmt::format("containers are listed in {0}/containers; ask about one: sbench explain --data-root {0} CONTAINER PATH",
-                               flags.keep));
+  progress.message(fmt::format(
+      "containers are listed in {0}/containers; ask about one: sbench explain --data-root {0} CONTAINER PATH",
+      flags.keep));
   return {};
 }
 
@@ -278,8 +288,8 @@ int measure(RunFlags& flags, const Plan& plan, CommandContext& context) {
     return report_error(recorder.error(), console);
   }
   Progress progress(console, parse_progress(flags.progress, console.err_is_terminal), plan.samples(), plan.blocks);
-  progress.message(fmt::format("{} samples in {} blocks, seed {}, results in {}", plan.samples(), plan.blocks, plan.seed,
-                               flags.output));
+  progress.message(fmt::format("{} samples in {} blocks, seed {}, results in {}", plan.samples(), plan.blocks,
+                               plan.seed, flags.output));
   for (const auto& skip : plan.skips) {
     progress.message(fmt::format("skipping {}: {}", skip.variant.label, skip.reason));
   }
@@ -302,7 +312,7 @@ int measure_inside(RunFlags& flags, CommandContext& context) {
   if (!code.ok()) {
     if (code.error().code == ENOTSUP) {
       console.err << fmt::format("sbench: run --in uml cannot run here: {}\n", code.error().what);
-      return kExitNothingRan;
+      return unsupported(flags);
     }
     report_error(code.error(), console);
     if (flags.dry_run || !std::filesystem::exists(std::filesystem::path(flags.output) / "result.json")) {
@@ -350,16 +360,17 @@ int run_command(RunFlags& flags, CommandContext& context) {
     return kExitOk;
   }
   if (::geteuid() != 0) {
-    console.err << "sbench: run needs root to format a device and mount file systems; run it with sudo, or with --in uml\n";
-    return kExitNothingRan;
+    console.err
+        << "sbench: run needs root to format a device and mount file systems; run it with sudo, or with --in uml\n";
+    return unsupported(flags);
   }
   if (flags.request.run_steps == "exec") {
     if (const std::string reason = reason_no_exec(); !reason.empty()) {
       console.err << fmt::format("sbench: --run-steps=exec cannot run here: {}\n", reason);
-      return kExitNothingRan;
+      return unsupported(flags);
     }
   }
-  if (const int code = refuse_empty_plan(plan, flags.request, console); code != kExitOk) {
+  if (const int code = refuse_empty_plan(plan, flags, console); code != kExitOk) {
     return code;
   }
   return measure(flags, plan, context);
@@ -386,7 +397,8 @@ void add_run_command(CLI::App& program, CommandContext& context) {
                       "image all workloads stand on: OCI layout or archive, docker save, host:PATH, tar:FILE");
   command->add_option("--dockerfile", request.dockerfiles,
                       "what cache_reuse.dockerfiles builds, repeatable; default: a pair of applications");
-  command->add_option("--run-steps", request.run_steps, "their RUN steps: a generated change set, or the command itself")
+  command
+      ->add_option("--run-steps", request.run_steps, "their RUN steps: a generated change set, or the command itself")
       ->check(CLI::IsMember({"replay", "exec"}))
       ->capture_default_str();
   command->add_option("--run-limit", flags->run_limit_text, "the longest an executed RUN step may take")
@@ -399,13 +411,18 @@ void add_run_command(CLI::App& program, CommandContext& context) {
   command->add_option("--budget", flags->budget_text, "stop starting work after this time, for example 10m");
   command->add_option("--seed", flags->seed_text, "reproduces every random choice; default: from the clock");
   command->add_option("--output", flags->output, "folder for result.json, report.html and figures");
-  command->add_option("--keep", flags->keep, "afterwards leave a data root there, as /var/lib/docker is one, for sbench explain");
+  command->add_option("--keep", flags->keep,
+                      "afterwards leave a data root there, as /var/lib/docker is one, for sbench explain");
   command->add_option("--resume", flags->resume, "finish the interrupted run in this folder");
   command->add_option("--kind", request.kind, "a label kept in the result, for example nightly")->capture_default_str();
-  command->add_option("--inject", request.inject, "slow cases down on purpose, to test the gate: REGEX=slow:20% or REGEX=write:1400K")
+  command
+      ->add_option("--inject", request.inject,
+                   "slow cases down on purpose, to test the gate: REGEX=slow:20% or REGEX=write:1400K")
       ->group("Testing the gate");
   command->add_flag("--dry-run", flags->dry_run, "print the plan and touch nothing");
   command->add_flag("--wipe", flags->wipe, "allow a device that carries a signature to be overwritten");
+  command->add_flag("--skip-exit", flags->skip_exit,
+                    "exit code 77 instead of 5 where all that was asked for cannot run here");
   command->add_flag("--yes", flags->yes, "do not ask before a device is overwritten");
   command->add_option("--format", flags->format, "what goes to stdout")
       ->check(CLI::IsMember({"table", "json", "markdown"}))
@@ -413,7 +430,8 @@ void add_run_command(CLI::App& program, CommandContext& context) {
   command->add_option("--progress", flags->progress, "auto, tty, plain, json or none")->capture_default_str();
   command->callback([flags, command, &context] {
     if (flags->request.in == "uml" && command->count("--profile") == 0) {
-      flags->request.profile = "smoke";  // system calls cost a hundred times as much there, and repetition adds little to bytes
+      flags->request.profile =
+          "smoke";  // system calls cost a hundred times as much there, and repetition adds little to bytes
     }
     context.exit_code = run_command(*flags, context);
   });

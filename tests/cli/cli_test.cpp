@@ -1,7 +1,7 @@
 // Whole command lines, in process: help, mistakes, plans, a run with its report, the layer commands.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <fcntl.h>
 #include <sys/mount.h>
 
 #include <cstdlib>
@@ -38,8 +38,14 @@ void expect_usage_error(const std::vector<std::string>& arguments, const std::st
 }
 
 TEST(Cli, help_is_the_golden_text) {
-  for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{"--help"}, {"run", "--help"}, {"layer", "--help"}, {"explain", "--help"}, {"report", "--help"}, {"compare", "--help"}, {"gate", "--help"}, {"choose", "--help"}}) {
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"--help"},
+                                                    {"run", "--help"},
+                                                    {"layer", "--help"},
+                                                    {"explain", "--help"},
+                                                    {"report", "--help"},
+                                                    {"compare", "--help"},
+                                                    {"gate", "--help"},
+                                                    {"choose", "--help"}}) {
     const auto result = run_command(arguments);
     EXPECT_EQ(result.exit_code, 0);
     const std::string name = arguments.size() == 1 ? "help" : "help-" + arguments[0];
@@ -76,7 +82,8 @@ TEST(Cli, mistakes_get_one_line_and_exit_code_2) {
 }
 
 TEST(Cli, dry_run_prints_the_plan_and_the_same_seed_gives_the_same_plan) {
-  const std::vector<std::string> arguments = {"run", "--driver", "overlay2", "--profile", "smoke", "--seed", "7", "--dry-run"};
+  const std::vector<std::string> arguments = {"run",   "--driver", "overlay2", "--profile",
+                                              "smoke", "--seed",   "7",        "--dry-run"};
   const auto first = run_command(arguments);
   EXPECT_EQ(first.exit_code, 0);
   EXPECT_THAT(first.out, HasSubstr("copy_up.first_write/overlay2/size:"));
@@ -93,8 +100,9 @@ TEST(Cli, list_names_every_driver_with_a_reason_where_it_cannot_run) {
   const auto listed = nlohmann::json::parse(run_command({"list", "--format", "json"}).out);
   for (const auto& driver : listed.at("drivers")) {
     const bool available = driver.at("available").get<bool>();
-    EXPECT_EQ(available, driver.at("reason").get<std::string>().empty()) << driver.at("name");
-    EXPECT_EQ(available, driver.at("remedy").get<std::string>().empty()) << driver.at("name");
+    // One that runs may say why with this engine, and what would give it the other.
+    EXPECT_TRUE(available || !driver.at("reason").get<std::string>().empty()) << driver.at("name");
+    EXPECT_TRUE(available || !driver.at("remedy").get<std::string>().empty()) << driver.at("name");
   }
   EXPECT_GE(listed.at("workloads").size(), 10u);
 }
@@ -107,7 +115,7 @@ TEST(Cli, doctor_says_what_runs_here) {
 
 TEST(Cli, asking_only_for_what_cannot_run_is_exit_code_5) {
   SKIP_WITHOUT_ROOT();
-  const auto nothing = run_command({"run", "--filter", "no-such-case", "--progress", "none"});
+  const auto nothing = run_command({"run", "--filter", "no-such-case", "--skip-exit", "--progress", "none"});
   EXPECT_EQ(nothing.exit_code, kExitNothingRan);
   EXPECT_THAT(nothing.err, HasSubstr("--filter"));
 }
@@ -117,11 +125,14 @@ TEST(Cli, without_root_run_and_layer_say_so) {
   if (!testing::is_root()) {
     GTEST_SKIP() << "is not root to begin with: becoming nobody needs root";
   }
-  for (const char* command : {"run --output /tmp/never", "layer list --store /tmp/never"}) {
-    const auto output = run_program({"setpriv", "--reuid", "65534", "--clear-groups", "sh", "-c",
-                                     program + " " + command});
+  const std::pair<const char*, int> commands[] = {{"run --output /tmp/never", kExitNothingRan},
+                                                  {"run --skip-exit --output /tmp/never", kExitSkipped},
+                                                  {"layer list --store /tmp/never", kExitNothingRan}};
+  for (const auto& [command, exit_code] : commands) {
+    const auto output =
+        run_program({"setpriv", "--reuid", "65534", "--clear-groups", "sh", "-c", program + " " + command});
     ASSERT_TRUE(output.ok());
-    EXPECT_EQ(output->exit_code, kExitNothingRan) << output->stderr_text;
+    EXPECT_EQ(output->exit_code, exit_code) << output->stderr_text;
     EXPECT_THAT(output->stderr_text, HasSubstr("sudo"));
     EXPECT_EQ(testing::line_count(output->stderr_text), 1u);
   }
@@ -144,8 +155,9 @@ TEST(Cli, devices_that_are_not_free_are_refused_untouched) {
   const TemporaryFolder folder;
   const OwnDevice device(3 * kGiB);
   const auto run_on = [&](const std::string& path, std::vector<std::string> more = {}, const std::string& input = "") {
-    std::vector<std::string> arguments = {"run", "--device", path, "--profile", "smoke", "--output", (folder.path() / "out").string(),
-                                          "--progress", "none"};
+    std::vector<std::string> arguments = {
+        "run",        "--device", path, "--profile", "smoke", "--output", (folder.path() / "out").string(),
+        "--progress", "none"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run_command(arguments, input);
   };
@@ -203,8 +215,17 @@ class RunTest : public ::testing::Test {
     testing::enter_private_namespace();
   }
   testing::CommandResult run(const std::string& output, std::vector<std::string> more) {
-    std::vector<std::string> arguments = {"run",          "--profile", "smoke",      "--seed", "5", "--image-size", "3G",
-                                          "--progress", "plain",     "--output", (folder_.path() / output).string()};
+    std::vector<std::string> arguments = {"run",
+                                          "--profile",
+                                          "smoke",
+                                          "--seed",
+                                          "5",
+                                          "--image-size",
+                                          "3G",
+                                          "--progress",
+                                          "plain",
+                                          "--output",
+                                          (folder_.path() / output).string()};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run_command(arguments);
   }
@@ -241,7 +262,8 @@ TEST_F(RunTest, a_smoke_run_of_two_drivers_writes_result_report_and_table) {
 }
 
 /// `answer: …` for a path in a kept container, by driver.
-std::map<std::string, std::string> answers(const std::filesystem::path& root, const std::string& container, const std::string& path) {
+std::map<std::string, std::string> answers(const std::filesystem::path& root, const std::string& container,
+                                           const std::string& path) {
   const auto explained = run_program({SBENCH_BINARY, "explain", container, path, "--data-root", root.string()});
   EXPECT_EQ(explained->exit_code, 0) << explained->stderr_text;
   std::map<std::string, std::string> found;
@@ -258,7 +280,8 @@ std::map<std::string, std::string> answers(const std::filesystem::path& root, co
 
 TEST_F(RunTest, keep_leaves_a_data_root_whose_paths_are_explained) {
   const auto root = folder_.path() / "root";
-  const auto ran = run("out", {"--driver", "overlay2", "--driver", "vfs", "--workload", "layer_build.remove", "--keep", root.string()});
+  const auto ran = run(
+      "out", {"--driver", "overlay2", "--driver", "vfs", "--workload", "layer_build.remove", "--keep", root.string()});
   ASSERT_EQ(ran.exit_code, 0) << ran.err;
   EXPECT_THAT(read_trimmed("/proc/self/mountinfo"), Not(HasSubstr(root.string())));
   EXPECT_FALSE(std::filesystem::exists(root / "native")) << "it was not asked for";
@@ -267,7 +290,8 @@ TEST_F(RunTest, keep_leaves_a_data_root_whose_paths_are_explained) {
     ++containers;
     const auto config = nlohmann::json::parse(*read_text(entry.path() / "config.v2.json"));
     const std::filesystem::path images = root / "image" / config["Driver"].get<std::string>();
-    const auto image = nlohmann::json::parse(*read_text(images / "imagedb/content/sha256" / config["Image"].get<std::string>().substr(7)));
+    const auto image = nlohmann::json::parse(
+        *read_text(images / "imagedb/content/sha256" / config["Image"].get<std::string>().substr(7)));
     EXPECT_EQ(sha256_hex(image.dump()), config["Image"].get<std::string>().substr(7));
     std::string chain;
     for (const std::string diff_id : image["rootfs"]["diff_ids"]) {
@@ -284,7 +308,8 @@ TEST_F(RunTest, keep_leaves_a_data_root_whose_paths_are_explained) {
   const auto of_image = answers(root, "web", "/srv/app/web.py");
   ASSERT_EQ(of_image.size(), 2u);
   EXPECT_THAT(of_image.at("overlay2"), HasSubstr("step-"));
-  EXPECT_EQ(of_image.at("overlay2").substr(0, of_image.at("overlay2").find(';')), of_image.at("vfs").substr(0, of_image.at("vfs").find(';')));
+  EXPECT_EQ(of_image.at("overlay2").substr(0, of_image.at("overlay2").find(';')),
+            of_image.at("vfs").substr(0, of_image.at("vfs").find(';')));
   for (const auto& [driver, answer] : answers(root, "worker", "var/log/worker.log")) {
     EXPECT_THAT(answer, HasSubstr("container-")) << driver;
   }
@@ -311,7 +336,8 @@ TEST_F(RunTest, compare_py_of_google_benchmark_compares_two_drivers_in_the_file)
 }
 
 TEST_F(RunTest, a_finished_part_is_kept_and_the_rest_is_added_by_resume) {
-  const std::vector<std::string> arguments = {"--driver", "overlay2", "--workload", "copy_up.first_write", "--blocks", "2"};
+  const std::vector<std::string> arguments = {"--driver", "overlay2", "--workload", "copy_up.first_write",
+                                              "--blocks", "2"};
   ASSERT_EQ(run("out", arguments).exit_code, 0);
   // Cut the journal in the middle, as a power cut would.
   const auto lines_path = folder_.path() / "out/run.jsonl";
@@ -334,7 +360,8 @@ TEST_F(RunTest, a_finished_part_is_kept_and_the_rest_is_added_by_resume) {
 }
 
 TEST_F(RunTest, a_budget_stops_early_and_says_how_to_go_on) {
-  const auto ran = run("out", {"--driver", "overlay2", "--blocks", "500", "--budget", "2s", "--workload", "copy_up.first_write"});
+  const auto ran =
+      run("out", {"--driver", "overlay2", "--blocks", "500", "--budget", "2s", "--workload", "copy_up.first_write"});
   EXPECT_EQ(ran.exit_code, 0) << ran.err;
   EXPECT_THAT(ran.err, HasSubstr("--resume"));
   EXPECT_FALSE(result("out")["sbench"]["complete"]);
@@ -354,12 +381,14 @@ TEST_F(RunTest, report_draws_a_stored_result_again) {
 
 TEST(Cli, compare_and_report_pass_words_exit_codes_and_mistakes_through) {
   const std::string result = std::string(SBENCH_SOURCE_DIR) + "/tests/reports/data/real_smoke_3_blocks.json";
-  auto compared = run_command({"compare", result, "--driver", "overlay2", "--driver", "btrfs", "--workload", "layer_build", "--format", "json"});
+  auto compared = run_command({"compare", result, "--driver", "overlay2", "--driver", "btrfs", "--workload",
+                               "layer_build", "--format", "json"});
   ASSERT_EQ(compared.exit_code, kExitRegression) << compared.err << "btrfs writes more bytes in every block";
   const auto document = nlohmann::json::parse(compared.out);
   EXPECT_TRUE(document["paired"]);
   for (const auto& row : document["rows"]) {
-    EXPECT_TRUE(row["metric"] != "real_time" || row["verdict"] == "unstable") << "three blocks allow no claim about time";
+    EXPECT_TRUE(row["metric"] != "real_time" || row["verdict"] == "unstable")
+        << "three blocks allow no claim about time";
     EXPECT_THAT(row["name"].get<std::string>(), HasSubstr("layer_build."));
   }
   compared = run_command({"compare", result});
@@ -368,7 +397,8 @@ TEST(Cli, compare_and_report_pass_words_exit_codes_and_mistakes_through) {
   EXPECT_EQ(run_command({"compare", result, result, "--floor", "much"}).exit_code, kExitUsage);
   const auto table = run_command({"report", result, "--format", "table"});
   EXPECT_EQ(table.exit_code, kExitOk) << table.err;
-  EXPECT_EQ(table.out, *read_text(std::string(SBENCH_SOURCE_DIR) + "/tests/reports/data/real_smoke_3_blocks.table.txt"));
+  EXPECT_EQ(table.out,
+            *read_text(std::string(SBENCH_SOURCE_DIR) + "/tests/reports/data/real_smoke_3_blocks.table.txt"));
   expect_usage_error({"report"}, "result");
   expect_usage_error({"report", result, "--format", "pdf"}, "pdf");
   EXPECT_EQ(run_command({"validate", result, "/no/such/file"}).exit_code, kExitError);
@@ -422,7 +452,8 @@ TEST_P(LayerTest, a_layer_is_built_mounted_diffed_and_applied_by_hand) {
   EXPECT_THAT(layer({"usage", "copy"}).out, HasSubstr("bytes"));
   EXPECT_THAT(layer({"list"}).out, HasSubstr("app on base1"));
   const auto explained = [&](const std::string& path) {
-    return run_program({SBENCH_BINARY, "explain", "app", path, "--store", (folder_.path() / "store").string()})->stdout_text;
+    return run_program({SBENCH_BINARY, "explain", "app", path, "--store", (folder_.path() / "store").string()})
+        ->stdout_text;
   };
   EXPECT_THAT(explained("/hello"), HasSubstr("answer: base1; "));
   EXPECT_THAT(explained("/missing"), HasSubstr("answer: it does not exist; no layer has it"));
@@ -456,7 +487,8 @@ TEST_P(LayerTest, hostile_and_broken_tars_get_one_line) {
   EXPECT_THAT(result.err, HasSubstr("nothing"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Drivers, LayerTest, ::testing::Values("native", "vfs", "overlay2", "overlay", "btrfs", "devicemapper"),
+INSTANTIATE_TEST_SUITE_P(Drivers, LayerTest,
+                         ::testing::Values("native", "vfs", "overlay2", "overlay", "btrfs", "devicemapper"),
                          [](const auto& driver) { return driver.param; });
 
 }  // namespace

@@ -59,10 +59,16 @@ class Served {
   std::unique_ptr<fuse::ServerProcess> server;
 };
 
-inline void write_text(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
+inline void write_text(const fs::path& path, const std::string& text) {
+  std::ofstream file(path);
+  EXPECT_TRUE(file.is_open()) << "cannot open " << path << " for writing: " << std::strerror(errno);
+  EXPECT_TRUE(file << text << std::flush) << "cannot write " << path << ": " << std::strerror(errno);
+}
 inline std::string read_text_of(const fs::path& path) {
+  const std::ifstream file(path);
+  EXPECT_TRUE(file.is_open()) << "cannot open " << path << ": " << std::strerror(errno);
   std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
+  text << file.rdbuf();
   return text.str();
 }
 inline Fd must_open(const fs::path& path, int flags, mode_t mode = 0644) {

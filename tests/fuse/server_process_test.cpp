@@ -161,6 +161,20 @@ TEST_F(ServerProcess, a_server_that_was_left_is_adopted_by_its_record) {
   EXPECT_FALSE(fuse::ServerProcess::adopt(served.at(), record).ok()) << "it is gone";
 }
 
+TEST_F(ServerProcess, a_connection_that_is_gone_ends_no_other) {
+  std::optional<fuse::Connection> gone;
+  {
+    Served first;
+    gone = fuse::Connection::find(first.at());
+    ASSERT_TRUE(gone.has_value());
+    must(first.server->stop());
+  }
+  Served second;  // the kernel gives it the number anew
+  must(gone->abort());
+  write_text(second.at() / "file", "served");
+  EXPECT_EQ(read_text_of(second.at() / "file"), "served");
+}
+
 TEST_F(ServerProcess, what_servers_use_is_counted_and_never_shrinks) {
   const HelperCpu before = helper_cpu();
   double last = before.user_s + before.sys_s;

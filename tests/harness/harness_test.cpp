@@ -148,13 +148,20 @@ TEST(TimingShellTest, the_manual_time_comes_back_and_errors_do_not_stop_the_next
 nlohmann::json tiny_header() {
   return {{"context", {{"json_schema_version", 1}}},
           {"request", request_json({})},
-          {"sbench",
-           {{"drivers", {{{"slug", "native"}}}},
-            {"environment", {{"identity", {{"machine", "m-1"}}}}}}}};
+          {"sbench", {{"drivers", {{{"slug", "native"}}}}, {"environment", {{"identity", {{"machine", "m-1"}}}}}}}};
 }
 
 nlohmann::json tiny_entry(const std::string& name, int block) {
   return {{"name", name}, {"real_time", 1.0}, {"sbench", {{"block", block}}}};
+}
+
+TEST(Environment, what_disturbed_a_run_is_told_from_counters_that_went_on) {
+  const auto during = disturbance_since({{"cpu_ticks", {{"all", 0}, {"stolen", 0}}}});
+  ASSERT_TRUE(during.contains("steal_percent"));
+  EXPECT_GE(during.at("steal_percent").get<double>(), 0);
+  EXPECT_LE(during.at("steal_percent").get<double>(), 100);
+  EXPECT_TRUE(disturbance_since({{"cpu_ticks", {{"all", 1e18}, {"stolen", 0}}}}).empty()) << "counters of another boot";
+  EXPECT_TRUE(disturbance_since(nlohmann::json::object()).empty()) << "a result of an older sbench";
 }
 
 TEST(RecorderTest, a_torn_last_line_is_dropped_and_the_rest_is_taken_up) {
@@ -183,8 +190,11 @@ TEST(RecorderTest, a_torn_last_line_is_dropped_and_the_rest_is_taken_up) {
 TEST(RecorderTest, a_case_that_cannot_run_is_listed_once_also_after_a_resume) {
   const testing::TemporaryFolder folder;
   const auto directory = folder.path() / "out";
-  const nlohmann::json skip = {{"driver", "overlay2"}, {"cell", "peers.graphtest/overlay2/bench:diff-125-layers/scale:1"},
-                               {"code", "cannot_run_here"}, {"detail", "too deep"}, {"remedy", "another driver"}};
+  const nlohmann::json skip = {{"driver", "overlay2"},
+                               {"cell", "peers.graphtest/overlay2/bench:diff-125-layers/scale:1"},
+                               {"code", "cannot_run_here"},
+                               {"detail", "too deep"},
+                               {"remedy", "another driver"}};
   {
     auto recorder = Recorder::create(directory, tiny_header());
     ASSERT_TRUE(recorder.ok());
@@ -229,7 +239,8 @@ TEST(InjectionTest, a_text_names_cases_and_an_amount) {
   ASSERT_TRUE(slow.has_value());
   EXPECT_TRUE(slow->hits("layer_build.build/overlay2/image:small"));
   EXPECT_FALSE(slow->hits("layer_build.build/native/image:small"));
-  for (const char* bad : {"build", "=slow:20%", "build=slow:20", "build=slow:-1%", "build=write:1", "build=leap:3%", "(=slow:3%"}) {
+  for (const char* bad :
+       {"build", "=slow:20%", "build=slow:20", "build=slow:-1%", "build=write:1", "build=leap:3%", "(=slow:3%"}) {
     EXPECT_THROW(static_cast<void>(Injection::parse(bad)), UsageError) << bad;
   }
 }
@@ -245,7 +256,9 @@ TEST(InjectionTest, it_waits_its_share_and_writes_without_leaving_a_file) {
 }
 
 TEST(LiveCaseTest, short_operations_are_executed_fifteen_times_or_for_fifty_milliseconds) {
-  const auto made = [](double first_s, double next_s) { return executions(first_s, [&]() -> Result<double> { return next_s; })->size(); };
+  const auto made = [](double first_s, double next_s) {
+    return executions(first_s, [&]() -> Result<double> { return next_s; })->size();
+  };
   EXPECT_EQ(made(0.001, 0.001), 15u);
   EXPECT_EQ(made(0.030, 0.012), 3u);
   EXPECT_EQ(made(0.060, 0.001), 1u);
@@ -267,11 +280,13 @@ TEST(LiveCaseTest, a_repeatable_operation_is_one_stretch_of_its_median) {
   LiveCase live(**store, params, 1, 1, nullptr);
   ASSERT_TRUE(live.begin().ok());
   int runs = 0;
-  ASSERT_TRUE(live.timed_median("long", [&]() -> Status {
-                    ++runs;
-                    std::this_thread::sleep_for(std::chrono::milliseconds(60));
-                    return {};
-                  }).ok());
+  ASSERT_TRUE(live.timed_median("long",
+                                [&]() -> Status {
+                                  ++runs;
+                                  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+                                  return {};
+                                })
+                  .ok());
   EXPECT_EQ(runs, 1);
   const double long_s = live.sample().real_s;
   EXPECT_GE(long_s, 0.06);

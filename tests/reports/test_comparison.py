@@ -60,6 +60,15 @@ def test_driver_with_declared_deviations_is_ranked_and_the_caveat_stands_at_its_
     assert [w.what for w in facts.warnings(c) if "another time" in w.what]
 
 
+def test_what_disturbed_the_run_is_a_badge(tmp_path):
+    document = synthetic_result.make(drivers=TWO)
+    document["sbench"]["environment"]["during"] = {"steal_percent": 7.25, "throttles": 0}
+    badges = {badge.name: badge for badge in facts.health(compared(tmp_path, document))}
+    steal = badges["processor time taken by the host's others"]
+    assert (steal.words, steal.good) == ("7.2 %", False)
+    assert badges["slowed down by heat"].good
+
+
 def test_geometric_mean_takes_only_cells_that_all_finished(tmp_path):
     document = synthetic_result.make(drivers=TWO, workloads=("copy_up.triggers",))
     document["benchmarks"] = [e for e in document["benchmarks"]

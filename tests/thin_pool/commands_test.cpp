@@ -149,7 +149,7 @@ TEST_F(Commands, a_place_without_a_store_or_in_use_is_exit_code_5) {
   for (const char* command : {"check", "dump"}) {
     const auto result = run_command({command, blank});
     EXPECT_EQ(result.exit_code, kExitNothingRan);
-    EXPECT_THAT(result.err, HasSubstr("holds no store of a user-space engine (thin_pool)"));
+    EXPECT_THAT(result.err, HasSubstr("holds no store of a user-space engine (thin_pool, cow_fs)"));
     EXPECT_EQ(run_command({command, "/no/such/place"}).exit_code, kExitError);
   }
   if (!testing::is_root()) {
