@@ -7,11 +7,10 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <sstream>
-#include <thread>
 
+#include "drivers/backing/while_busy.h"
 #include "drivers/base/fd.h"
 #include "drivers/base/file.h"
 
@@ -101,15 +100,10 @@ std::optional<std::filesystem::path> mount_point_of_device(const std::string& bl
 
 Status unmount(const std::filesystem::path& path, int patience_ms) {
   constexpr int kStep_ms = 5;
-  for (int waited_ms = 0;; waited_ms += kStep_ms) {
-    if (::umount2(path.c_str(), UMOUNT_NOFOLLOW) == 0) {
-      return {};
-    }
-    if (errno != EBUSY || waited_ms >= patience_ms) {
-      return errno_error("cannot unmount {}", path.string());
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(kStep_ms));
-  }
+  return while_busy(patience_ms, kStep_ms, [&] {
+    return ::umount2(path.c_str(), UMOUNT_NOFOLLOW) == 0 ? Status()
+                                                         : Status(errno_error("cannot unmount {}", path.string()));
+  });
 }
 
 bool may_mount() {

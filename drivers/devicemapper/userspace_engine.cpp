@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -23,11 +22,13 @@
 #include <thread>
 
 #include "drivers/backing/mount_point.h"
+#include "drivers/backing/while_busy.h"
 #include "drivers/base/file.h"
 #include "drivers/base/units.h"
 #include "drivers/block/device.h"
 #include "drivers/block/direct_device.h"
 #include "drivers/devicemapper/thin_devices.h"
+#include "drivers/fuse/pool_place.h"
 #include "drivers/fuse/server_process.h"
 #include "drivers/thin_pool/device_files.h"
 
@@ -40,8 +41,6 @@ namespace fs = std::filesystem;
 /// A file's last close reaches the server a moment after the loop device let go of it.
 constexpr int kReleasePatience_ms = 5000;
 constexpr int kReleaseStep_ms = 1;
-/// How long an earlier server of the same place may take to close its pool.
-constexpr int kTakeoverPatience_ms = 20'000;
 constexpr int kSectorBytes = 512;
 constexpr const char* kExport = "FUSE files under direct-I/O loop devices";
 constexpr const char* kUblkControl = "/dev/ublk-control";
@@ -49,18 +48,6 @@ constexpr int kServerThreads = 16;  // most of the time they wait for the device
 /// With dm.full=queue: reads and writes at the server at once, more than one loop device's depth of 128; each has a
 /// thread, and there are others, so that writes that wait for space keep nobody from freeing it.
 constexpr int kTransfersQueueing = 256;
-
-/// Calls `attempt` until it is no longer EBUSY, or for kReleasePatience_ms.
-template <typename Attempt>
-Status while_busy(Attempt&& attempt) {
-  for (int waited_ms = 0;; waited_ms += kReleaseStep_ms) {
-    const Status done = attempt();
-    if (done.ok() || done.error().code != EBUSY || waited_ms >= kReleasePatience_ms) {
-      return done;
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(kReleaseStep_ms));
-  }
-}
 
 Result<std::string> read_attribute(const fs::path& path, const char* name) {
   std::array<char, 1024> text{};
@@ -130,27 +117,13 @@ Result<PoolUsage> parse_usage(const std::string& text) {
                    fields["metadata_total"], fields["transaction"], fields["waiting"]};
 }
 
-/// Held by a server while it has its pool open; the next one at the same place waits for it.
-Result<Fd> lock_place(const fs::path& directory) {
-  SBENCH_TRY_SET(Fd lock, open_file(directory.string() + ".lock", O_RDWR | O_CREAT, 0600));
-  for (int waited_ms = 0; ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0; waited_ms += kReleaseStep_ms) {
-    if (errno != EWOULDBLOCK || waited_ms >= kTakeoverPatience_ms) {
-      return errno_error("cannot lock {}.lock: another process serves the pool", directory.string());
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(kReleaseStep_ms));
-  }
-  return lock;
-}
-
 /// In the server's process.
 Result<std::unique_ptr<FileSystem>> open_pool(const std::string& device, const thin_pool::OpenOptions& options,
                                               const fs::path& directory) {
-  SBENCH_TRY_SET(Fd lock, lock_place(directory));
-  SBENCH_TRY_SET(Fd claim, open_file(device, O_RDONLY | O_EXCL));
+  SBENCH_TRY_SET(auto place, fuse::PoolPlace::take(directory, device));
   SBENCH_TRY_SET(auto io, DirectDevice::open(device));
   SBENCH_TRY_SET(auto pool, thin_pool::Pool::open(*io, options));
-  static auto& held = *new std::array<Fd, 2>();  // until the process ends, after the pool was closed
-  held = {std::move(lock), std::move(claim)};
+  std::move(place).keep();
   return std::unique_ptr<FileSystem>(new thin_pool::DeviceFiles(std::move(io), std::move(pool)));
 }
 
@@ -191,7 +164,7 @@ class UserspaceDevices final : public ThinDevices {
   ~UserspaceDevices() override {
     active_.clear();
     if (!stays_) {
-      static_cast<void>(while_busy([this] { return server_->stop(); }));
+      static_cast<void>(while_busy(kReleasePatience_ms, kReleaseStep_ms, [this] { return server_->stop(); }));
     }
   }
 
@@ -215,7 +188,7 @@ class UserspaceDevices final : public ThinDevices {
 
   Status remove(ThinId id) override {
     SBENCH_TRY(deactivate(id));
-    return while_busy([&]() -> Status {
+    return while_busy(kReleasePatience_ms, kReleaseStep_ms, [&]() -> Status {
       return ::unlink(file_of(id).c_str()) == 0 ? Status() : explain("cannot remove thin device {}", id);
     });
   }

@@ -6,11 +6,10 @@
 #include <unistd.h>
 
 #include <charconv>
-#include <chrono>
 #include <sstream>
-#include <thread>
 
 #include "drivers/backing/mount_point.h"
+#include "drivers/backing/while_busy.h"
 #include "drivers/base/file.h"
 #include "drivers/base/helper.h"
 #include "drivers/base/process.h"
@@ -42,23 +41,14 @@ int code_in(const std::string& words) {
   return EIO;
 }
 
-/// A file system just unmounted may be busy for a moment longer.
-Status while_busy(const std::vector<std::string>& argv) {
-  for (int waited_ms = 0;; waited_ms += kBusyStep_ms) {
-    const auto done = run_tool(argv);
-    if (done.ok()) {
-      return {};
-    }
-    if (done.error().code != EBUSY || waited_ms >= kBusyPatience_ms) {
-      return done.error();
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(kBusyStep_ms));
-  }
-}
-
 Status run(const std::vector<std::string>& argv) {
   SBENCH_TRY_SET([[maybe_unused]] const auto output, run_tool(argv));
   return {};
+}
+
+/// A file system just unmounted may be busy for a moment longer.
+Status run_while_busy(const std::vector<std::string>& argv) {
+  return while_busy(kBusyPatience_ms, kBusyStep_ms, [&] { return run(argv); });
 }
 
 Result<std::string> pool_name(const Device& device) {
@@ -140,7 +130,7 @@ Status ToolPool::make_first_datasets(const std::string& name) {
   if (made.ok()) {
     made = run({"zfs", "create", name + "/layers"});
   }
-  const Status exported = while_busy({"zpool", "export", name});
+  const Status exported = run_while_busy({"zpool", "export", name});
   return made.ok() ? exported : made;
 }
 
@@ -189,7 +179,7 @@ ToolPool::ToolPool(std::string name, const Device& device, const Options& option
 
 ToolPool::~ToolPool() {
   if (!stays_) {
-    static_cast<void>(while_busy({"zpool", "export", name_}));  // a stranger's: `sbench clean` exports it later
+    static_cast<void>(run_while_busy({"zpool", "export", name_}));  // a stranger's: `sbench clean` exports it later
     forget_partition(device_);
   }
 }
@@ -224,7 +214,7 @@ Status ToolPool::clone(DatasetId id, DatasetId origin) {
 
 Status ToolPool::destroy(DatasetId id) {
   freeing_ = true;
-  return while_busy({"zfs", "destroy", "-r", dataset(id)});
+  return run_while_busy({"zfs", "destroy", "-r", dataset(id)});
 }
 
 Status ToolPool::mount(DatasetId id, const fs::path& target, bool read_only) {

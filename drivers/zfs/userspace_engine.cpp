@@ -3,7 +3,6 @@
 // One process owns the pool on the device and shows it as a directory of datasets
 // (cow_fs/pool_files.h), beside the store; a mounted dataset is a bind mount of
 // its directory. What the pool caches is forgotten when it is closed.
-#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -12,15 +11,15 @@
 
 #include <array>
 #include <charconv>
-#include <chrono>
-#include <thread>
 
 #include "drivers/backing/mount_point.h"
+#include "drivers/backing/while_busy.h"
 #include "drivers/base/file.h"
 #include "drivers/base/units.h"
 #include "drivers/block/direct_device.h"
 #include "drivers/cow_fs/pool_files.h"
 #include "drivers/fuse/layer_servers.h"
+#include "drivers/fuse/pool_place.h"
 #include "drivers/zfs/datasets.h"
 
 namespace sbench::zfs {
@@ -34,19 +33,6 @@ constexpr int kReleaseStep_ms = 5;
 constexpr std::uint64_t kPoolBytesMin = 128 * kMiB;
 /// What a dead driver's server has in memory is committed at its end, or by then at the pool's interval.
 constexpr int kLinger_ms = 12'000;
-/// How long an earlier server of the same place may take to close its pool.
-constexpr int kTakeoverPatience_ms = 20'000;
-
-template <typename Attempt>
-Status while_busy(Attempt&& attempt) {
-  for (int waited_ms = 0;; waited_ms += kReleaseStep_ms) {
-    const Status done = attempt();
-    if (done.ok() || done.error().code != EBUSY || waited_ms >= kReleasePatience_ms) {
-      return done;
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(kReleaseStep_ms));
-  }
-}
 
 fs::path record_of(const fs::path& directory) { return directory.string() + ".server"; }
 
@@ -75,27 +61,13 @@ cow_fs::SyncMode sync_mode(const Options& options) {
   return sync == "always" ? cow_fs::SyncMode::always : sync == "disabled" ? cow_fs::SyncMode::disabled : cow_fs::SyncMode::standard;
 }
 
-/// Held by a server while it has its pool open; the next one at the same place waits for it.
-Result<Fd> lock_place(const fs::path& directory) {
-  SBENCH_TRY_SET(Fd lock, open_file(directory.string() + ".lock", O_RDWR | O_CREAT, 0600));
-  for (int waited_ms = 0; ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0; waited_ms += kReleaseStep_ms) {
-    if (errno != EWOULDBLOCK || waited_ms >= kTakeoverPatience_ms) {
-      return errno_error("cannot lock {}.lock: another process serves the pool", directory.string());
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(kReleaseStep_ms));
-  }
-  return lock;
-}
-
 /// In the server's process.
 Result<std::unique_ptr<FileSystem>> open_pool(const std::string& device, const cow_fs::OpenOptions& options,
                                               const cow_fs::DatasetOptions& datasets, const fs::path& directory) {
-  SBENCH_TRY_SET(Fd lock, lock_place(directory));
-  SBENCH_TRY_SET(Fd claim, open_file(device, O_RDONLY | O_EXCL));
+  SBENCH_TRY_SET(auto place, fuse::PoolPlace::take(directory, device));
   SBENCH_TRY_SET(auto io, DirectDevice::open(device));
   SBENCH_TRY_SET(auto pool, cow_fs::Pool::open(*io, options));
-  static auto& held = *new std::array<Fd, 2>();  // until the process ends, after the pool was closed
-  held = {std::move(lock), std::move(claim)};
+  std::move(place).keep();
   return std::unique_ptr<FileSystem>(new cow_fs::PoolFiles(std::move(io), std::move(pool), datasets));
 }
 
@@ -106,7 +78,7 @@ class UserspaceDatasets final : public Datasets {
 
   ~UserspaceDatasets() override {
     if (!stays_) {
-      static_cast<void>(while_busy([this] { return server_->stop(); }));
+      static_cast<void>(while_busy(kReleasePatience_ms, kReleaseStep_ms, [this] { return server_->stop(); }));
     }
   }
 
@@ -124,7 +96,7 @@ class UserspaceDatasets final : public Datasets {
   }
 
   Status destroy(DatasetId id) override {
-    return while_busy([&]() -> Status {
+    return while_busy(kReleasePatience_ms, kReleaseStep_ms, [&]() -> Status {
       return ::rmdir(directory_of(id).c_str()) == 0 ? Status() : explain("cannot destroy dataset {}", id);
     });
   }
