@@ -22,6 +22,7 @@
 #include "drivers/base/units.h"
 #include "drivers/block/device.h"
 #include "drivers/driver.h"
+#include "tests/support/must.h"
 
 namespace sbench::test {
 
@@ -58,28 +59,6 @@ inline void enter_private_mounts() {
            ::mount("sbench-test", "/mnt", "tmpfs", 0, "mode=0755") == 0;
   }();
   ASSERT_TRUE(entered) << "cannot make a private mount namespace";
-}
-
-/// Unwraps a Result in a test, failing it with the error's text.
-template <typename T>
-T must(Result<T> result) {
-  if (!result.ok()) {
-    ADD_FAILURE() << result.error().what;
-    throw std::runtime_error(result.error().what);
-  }
-  return std::move(result).value();
-}
-inline void must(const Status& status) {
-  if (!status.ok()) {
-    ADD_FAILURE() << status.error().what;
-    throw std::runtime_error(status.error().what);
-  }
-}
-
-/// The errno of a failure, 0 for success.
-template <typename T>
-int code_of(const Result<T>& result) {
-  return result.ok() ? 0 : result.error().code;
 }
 
 class TestStore {

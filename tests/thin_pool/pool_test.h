@@ -15,27 +15,12 @@
 #include "drivers/block/memory_device.h"
 #include "drivers/thin_pool/check.h"
 #include "drivers/thin_pool/pool.h"
+#include "tests/support/must.h"
 
 namespace sbench::thin_pool {
 
-template <typename T>
-T must(Result<T> result) {
-  if (!result.ok()) {
-    ADD_FAILURE() << result.error().what;
-    throw std::runtime_error(result.error().what);
-  }
-  return std::move(result).value();
-}
-inline void must(const Status& status) {
-  if (!status.ok()) {
-    ADD_FAILURE() << status.error().what;
-    throw std::runtime_error(status.error().what);
-  }
-}
-template <typename T>
-int code_of(const Result<T>& result) {
-  return result.ok() ? 0 : result.error().code;
-}
+using test::code_of;
+using test::must;
 
 inline constexpr std::uint64_t kSmallChunk = 64 * kKiB;
 
