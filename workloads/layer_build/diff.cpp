@@ -11,6 +11,7 @@
 #include "drivers/base/file.h"
 #include "workloads/content/file_io.h"
 #include "workloads/content/fixtures.h"
+#include "workloads/content/measured.h"
 #include "workloads/content/scratch.h"
 #include "workloads/workload.h"
 
@@ -106,23 +107,10 @@ Status run(Case& c) {
   SBENCH_TRY(mount.release());
   SBENCH_TRY(quiet(c));
 
-  std::uint64_t tar_bytes = 0;
-  SBENCH_TRY(c.timed_median("diff", [&]() -> Status {
-    CountingSink tar;
-    SBENCH_TRY(c.driver().diff(container, image, tar));
-    tar_bytes = tar.bytes();
-    return {};
-  }));
-  SBENCH_TRY(c.settle());
-  c.metric("diff_tar_bytes", static_cast<double>(tar_bytes));
+  SBENCH_TRY_SET(const std::uint64_t tar_bytes, timed_diff(c, container, image));
   c.metric("image_files", static_cast<double>(count));
   c.metric("changed_files", static_cast<double>(plan.changes.size()));
-
-  std::vector<Change> changes;
-  SBENCH_TRY(c.phase("changes", [&]() -> Status {
-    SBENCH_TRY_SET(changes, c.driver().changes(container, image));
-    return {};
-  }));
+  SBENCH_TRY_SET(const auto changes, changes_phase(c, container, image));
   SBENCH_TRY(verify_changes(changes, plan));
   SBENCH_TRY(verify(tar_bytes >= plan.bytes, "the diff holds all changed content"));
   if (count <= kUnpackedMax) {

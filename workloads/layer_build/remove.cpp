@@ -1,7 +1,6 @@
 // remove.cpp: deleting an image's layers, top first, until the space is given back.
-#include <algorithm>
-
 #include "workloads/content/fixtures.h"
+#include "workloads/content/measured.h"
 #include "workloads/content/scratch.h"
 #include "workloads/workload.h"
 
@@ -26,17 +25,7 @@ Status run(Case& c) {
   for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
     SBENCH_TRY(c.timed("remove", [&] { return c.op("remove_layer", [&] { return scratch.remove(*layer); }); }));
   }
-  SBENCH_TRY(c.timed("sync", [&] { return c.driver().sync(); }));
-  SBENCH_TRY(c.settle());
-  SBENCH_TRY_SET(const Case::Space after, c.space());
-  c.metric("space_freed_bytes", static_cast<double>(before.bytes) - static_cast<double>(after.bytes));
-
-  SBENCH_TRY_SET(const auto left, c.driver().list());
-  for (const auto& [id, parent] : left) {
-    SBENCH_TRY(verify(std::find(layers.begin(), layers.end(), id) == layers.end(),
-                      fmt::format("removed layer {} is no longer listed", id)));
-  }
-  return {};
+  return finish_removal(c, before, layers);
 }
 
 const RegisterWorkload kRegistered{{

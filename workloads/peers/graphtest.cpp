@@ -13,6 +13,7 @@
 #include "drivers/base/file.h"
 #include "workloads/content/file_io.h"
 #include "workloads/content/fixtures.h"
+#include "workloads/content/measured.h"
 #include "workloads/content/scaled.h"
 #include "workloads/content/scratch.h"
 
@@ -91,15 +92,7 @@ Status check_unpacked(Case& c, const ParentId& parent, const std::string& tar,
 
 Status time_diff(Case& c, const LayerId& layer, const std::function<Status(const fs::path&)>& check) {
   SBENCH_TRY(quiet(c));
-  std::uint64_t tar_bytes = 0;
-  SBENCH_TRY(c.timed_median("diff", [&]() -> Status {
-    CountingSink tar;
-    SBENCH_TRY(c.driver().diff(layer, std::nullopt, tar));
-    tar_bytes = tar.bytes();
-    return {};
-  }));
-  SBENCH_TRY(c.settle());
-  c.metric("diff_tar_bytes", static_cast<double>(tar_bytes));
+  SBENCH_TRY_SET(const std::uint64_t tar_bytes, timed_diff(c, layer, std::nullopt));
   MemorySink again;  // the same diff, kept this time, is what is looked at
   SBENCH_TRY(c.driver().diff(layer, std::nullopt, again));
   SBENCH_TRY(verify(again.data().size() == tar_bytes, "the same diff has the same size twice"));

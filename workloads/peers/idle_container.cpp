@@ -6,6 +6,7 @@
 // delete   removing the container: nothing but the driver's own bookkeeping, or a whole
 //          copy of the image
 #include "workloads/content/fixtures.h"
+#include "workloads/content/measured.h"
 #include "workloads/content/scaled.h"
 #include "workloads/content/scratch.h"
 
@@ -21,35 +22,15 @@ Status verify_image_files(Case& c, const LayerId& image, const std::vector<Small
 }
 
 Status time_diff(Case& c, const LayerId& container, const LayerId& image) {
-  std::uint64_t tar_bytes = 0;
-  SBENCH_TRY(c.timed_median("diff", [&]() -> Status {
-    CountingSink tar;
-    SBENCH_TRY(c.driver().diff(container, image, tar));
-    tar_bytes = tar.bytes();
-    return {};
-  }));
-  SBENCH_TRY(c.settle());
-  c.metric("diff_tar_bytes", static_cast<double>(tar_bytes));
-  std::vector<Change> changes;
-  SBENCH_TRY(c.phase("changes", [&]() -> Status {
-    SBENCH_TRY_SET(changes, c.driver().changes(container, image));
-    return {};
-  }));
+  SBENCH_TRY_SET([[maybe_unused]] const auto tar_bytes, timed_diff(c, container, image));
+  SBENCH_TRY_SET(const auto changes, changes_phase(c, container, image));
   return verify(changes.empty(), fmt::format("an idle container has no changes, not {}", changes.size()));
 }
 
 Status time_delete(Case& c, Scratch& scratch, const LayerId& container) {
   SBENCH_TRY_SET(const Case::Space before, c.space());
   SBENCH_TRY(c.timed("delete", [&] { return scratch.remove(container); }));
-  SBENCH_TRY(c.timed("sync", [&] { return c.driver().sync(); }));
-  SBENCH_TRY(c.settle());
-  SBENCH_TRY_SET(const Case::Space after, c.space());
-  c.metric("space_freed_bytes", static_cast<double>(before.bytes) - static_cast<double>(after.bytes));
-  SBENCH_TRY_SET(const auto left, c.driver().list());
-  for (const auto& [id, parent] : left) {
-    SBENCH_TRY(verify(id != container, "the deleted container is no longer listed"));
-  }
-  return {};
+  return finish_removal(c, before, {container});
 }
 
 Status run(Case& c) {
