@@ -10,6 +10,7 @@
 
 #include "drivers/base/helper.h"
 #include "drivers/base/units.h"
+#include "harness/guest/guest_disk.h"
 #include "harness/semantic_check.h"
 #include "harness/timing_shell.h"
 
@@ -114,7 +115,7 @@ Status Runner::fail(const std::string& cell, int block, const std::string& phase
 }
 
 Result<std::unique_ptr<Store>> Runner::fresh_store(const PlannedVariant& planned) {
-  SBENCH_TRY(device_.discard_all());
+  SBENCH_TRY(discard_whole(device_));
   SBENCH_TRY(planned.variant.spec->format(device_, planned.variant.options));
   // Not the slug: ext4 writes a mount point of up to 63 bytes into its superblock, through the journal, at the first open.
   // Variants of one driver must not differ in that by the length of their options.

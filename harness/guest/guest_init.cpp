@@ -13,6 +13,7 @@
 #include <cstdlib>
 
 #include "drivers/base/file.h"
+#include "harness/guest/guest_disk.h"
 #include "harness/guest/guest_job.h"
 
 namespace sbench {
@@ -101,6 +102,7 @@ void show_directories(const GuestJob& job) {
   ::setenv("PATH", kPath, 1);
   ::setenv("HOME", "/run/home", 1);
   ::setenv("TMPDIR", "/run/tmp", 1);
+  ::setenv(kGuestExchange, exchange.c_str(), 1);
   for (const auto& [name, value] : job.environment) {
     ::setenv(name.c_str(), value.c_str(), 1);
   }

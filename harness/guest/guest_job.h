@@ -2,8 +2,8 @@
 //
 // They share one directory, the exchange, on the host: the host writes job.json
 // and, to pass a signal on, a file stop-NUMBER; the guest writes stdout, stderr
-// and console as it goes, and `exit` with the job's exit code at its end. The guest's root is
-// the host's, read-only; what is listed as writable is mounted once more, and
+// and console as it goes, discard-NUMBER to have a disk emptied (guest_disk.h), and `exit` with
+// the job's exit code at its end. The guest's root is the host's, read-only; what is listed as writable is mounted once more, and
 // paths mean the same on both sides.
 #pragma once
 

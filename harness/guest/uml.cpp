@@ -19,6 +19,7 @@
 #include "drivers/base/file.h"
 #include "drivers/base/process.h"
 #include "harness/guest/guard_process.h"
+#include "harness/guest/guest_disk.h"
 
 namespace sbench {
 namespace {
@@ -208,6 +209,7 @@ class Guest {
         return {};
       }
       relay();
+      serve_discards(exchange_, job_.disks);
       SBENCH_TRY(pass_signals());
       SBENCH_TRY(check_limits(start));
       std::this_thread::sleep_for(kPoll);
