@@ -40,6 +40,10 @@ class BlockIo {
     }
     return {};
   }
+  /// write_all() that may still go on when it returns; the memory is left alone until finish_writes(), which tells how it
+  /// went. For one user at a time; its reads of the ranges, and flush(), come after finish_writes().
+  [[nodiscard]] virtual Status begin_writes(std::span<const Transfer> transfers) { return write_all(transfers); }
+  [[nodiscard]] virtual Status finish_writes() { return {}; }
   struct Fill {
     std::uint64_t offset = 0;
     std::span<std::byte> data;

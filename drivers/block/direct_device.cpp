@@ -5,11 +5,13 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "drivers/base/file.h"
@@ -22,6 +24,8 @@ constexpr std::size_t kAlignment = 4096;
 constexpr std::size_t kMemoryAlignment = 512;  ///< the strictest that queues ask of memory
 constexpr std::size_t kBounceBytes = std::size_t{1} << 20;
 constexpr unsigned kRingEntries = 64;
+constexpr std::size_t kRunBytesMax = std::size_t{1} << 20;
+constexpr std::size_t kRunPiecesMax = 64;
 
 /// This thread's aligned memory, for callers whose own is not.
 std::byte* bounce_buffer() {
@@ -59,11 +63,17 @@ class Ring {
   /// `done[i]` is what request i transferred.
   template <typename Prepare>
   int run(std::size_t count, std::vector<std::size_t>& done, Prepare&& prepare) {
-    for (std::size_t i = 0; i < count; ++i) {
-      io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
-      prepare(entry, i);
-      ::io_uring_sqe_set_data64(entry, i);
-    }
+    queue(count, prepare);
+    return wait(count, done);
+  }
+
+  /// The same in two steps: between them the requests go on.
+  template <typename Prepare>
+  void begin(std::size_t count, Prepare&& prepare) {
+    queue(count, prepare);
+    static_cast<void>(::io_uring_submit(&ring_));  // what it does not take now, wait() submits
+  }
+  int wait(std::size_t count, std::vector<std::size_t>& done) {
     int failure = 0;
     std::size_t finished = 0;
     while (finished < count) {
@@ -86,11 +96,52 @@ class Ring {
     return failure;
   }
 
+  [[nodiscard]] bool usable() const { return usable_; }
+
  private:
+  template <typename Prepare>
+  void queue(std::size_t count, Prepare&& prepare) {
+    for (std::size_t i = 0; i < count; ++i) {
+      io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
+      prepare(entry, i);
+      ::io_uring_sqe_set_data64(entry, i);
+    }
+  }
+
   io_uring ring_{};
   bool usable_ = false;
   const pid_t owner_ = ::getpid();
 };
+
+/// Transfers that stand side by side on the device and become one request.
+struct Run {
+  std::size_t first = 0;
+  std::size_t count = 0;
+  std::size_t bytes = 0;
+};
+
+std::vector<Run> runs_of(std::span<const BlockIo::Transfer> transfers) {
+  std::vector<Run> runs;
+  for (std::size_t i = 0; i < transfers.size(); ++i) {
+    const std::size_t bytes = transfers[i].data.size();
+    const bool joins = !runs.empty() && runs.back().bytes + bytes <= kRunBytesMax && runs.back().count < kRunPiecesMax &&
+                       transfers[runs.back().first].offset + runs.back().bytes == transfers[i].offset;
+    if (!joins) {
+      runs.push_back({i, 0, 0});
+    }
+    ++runs.back().count;
+    runs.back().bytes += bytes;
+  }
+  return runs;
+}
+
+std::vector<iovec> pieces_of(std::span<const BlockIo::Transfer> transfers) {
+  std::vector<iovec> pieces;
+  for (const auto& each : transfers) {
+    pieces.push_back({const_cast<std::byte*>(each.data.data()), each.data.size()});
+  }
+  return pieces;
+}
 
 }  // namespace
 
@@ -176,33 +227,98 @@ Status DirectDevice::write(std::uint64_t offset, std::span<const std::byte> buff
   return {};
 }
 
+/// Writes of several runs at once, which go on until finish().
+struct DirectDevice::Writes {
+  Ring ring;
+  std::vector<Transfer> transfers;
+  std::vector<iovec> pieces;
+  std::vector<Run> runs;
+};
+
+bool DirectDevice::can_queue(std::span<const Transfer> transfers) const {
+  return std::all_of(transfers.begin(), transfers.end(), [&](const auto& each) {
+    return is_aligned(each.data.data()) && check(each.offset, each.data.size(), "write").ok();
+  });
+}
+
 Status DirectDevice::write_all(std::span<const Transfer> transfers) {
   Ring* const ring = Ring::of_this_thread();
-  std::vector<std::size_t> done(kRingEntries);
-  while (!transfers.empty()) {
-    const auto batch = transfers.first(std::min<std::size_t>(transfers.size(), kRingEntries));
-    transfers = transfers.subspan(batch.size());
-    const bool through_ring = ring != nullptr && batch.size() > 1 && std::all_of(batch.begin(), batch.end(), [&](const auto& each) {
-      return is_aligned(each.data.data()) && check(each.offset, each.data.size(), "write").ok();
-    });
-    std::fill(done.begin(), done.end(), 0);
-    if (through_ring) {
-      const int failure = ring->run(batch.size(), done, [&](io_uring_sqe* entry, std::size_t i) {
-        ::io_uring_prep_write(entry, fd_.get(), batch[i].data.data(), static_cast<unsigned>(batch[i].data.size()),
-                              batch[i].offset);
-      });
-      if (failure != 0) {
-        return make_error(-failure, "cannot write to {}", path_);
-      }
+  const std::vector<Run> runs = runs_of(transfers);
+  if (ring == nullptr || transfers.size() == 1 || !can_queue(transfers)) {
+    for (const auto& each : transfers) {
+      SBENCH_TRY(write(each.offset, each.data));
     }
-    for (std::size_t i = 0; i < batch.size(); ++i) {  // what a ring left undone, or all of it
-      if (done[i] < batch[i].data.size()) {
-        SBENCH_TRY(write(batch[i].offset + done[i], batch[i].data.subspan(done[i])));
-      }
+    return {};
+  }
+  const std::vector<iovec> pieces = pieces_of(transfers);
+  std::vector<std::size_t> done(kRingEntries);
+  for (std::size_t at = 0; at < runs.size(); at += kRingEntries) {
+    const std::span<const Run> batch = std::span(runs).subspan(at, std::min<std::size_t>(kRingEntries, runs.size() - at));
+    std::fill(done.begin(), done.end(), 0);
+    const int failure = ring->run(batch.size(), done, [&](io_uring_sqe* entry, std::size_t i) {
+      ::io_uring_prep_writev(entry, fd_.get(), &pieces[batch[i].first], static_cast<unsigned>(batch[i].count),
+                             transfers[batch[i].first].offset);
+    });
+    if (failure != 0) {
+      return make_error(-failure, "cannot write to {}", path_);
+    }
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      SBENCH_TRY(complete(transfers.subspan(batch[i].first, batch[i].count), done[i]));
     }
   }
   return {};
 }
+
+Status DirectDevice::complete(std::span<const Transfer> transfers, std::size_t done) {
+  for (const auto& each : transfers) {
+    const std::size_t written = std::min(done, each.data.size());
+    done -= written;
+    if (written < each.data.size()) {
+      const std::size_t whole = written / block_bytes_ * block_bytes_;
+      SBENCH_TRY(write(each.offset + whole, each.data.subspan(whole)));
+    }
+  }
+  return {};
+}
+
+Status DirectDevice::begin_writes(std::span<const Transfer> transfers) {
+  SBENCH_TRY(finish_writes());
+  if (!writes_) {
+    writes_ = std::make_unique<Writes>();
+  }
+  auto runs = runs_of(transfers);
+  if (!writes_->ring.usable() || runs.size() > kRingEntries || !can_queue(transfers)) {
+    return write_all(transfers);
+  }
+  writes_->transfers.assign(transfers.begin(), transfers.end());
+  writes_->pieces = pieces_of(transfers);
+  writes_->runs = std::move(runs);
+  writes_->ring.begin(writes_->runs.size(), [&](io_uring_sqe* entry, std::size_t i) {
+    const Run& run = writes_->runs[i];
+    ::io_uring_prep_writev(entry, fd_.get(), &writes_->pieces[run.first], static_cast<unsigned>(run.count),
+                           writes_->transfers[run.first].offset);
+  });
+  return {};
+}
+
+Status DirectDevice::finish_writes() {
+  if (!writes_ || writes_->runs.empty()) {
+    return {};
+  }
+  std::vector<std::size_t> done(kRingEntries);
+  const int failure = writes_->ring.wait(writes_->runs.size(), done);
+  const auto runs = std::exchange(writes_->runs, {});
+  if (failure != 0) {
+    return make_error(-failure, "cannot write to {}", path_);
+  }
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    SBENCH_TRY(complete(std::span(writes_->transfers).subspan(runs[i].first, runs[i].count), done[i]));
+  }
+  return {};
+}
+
+DirectDevice::DirectDevice() = default;
+DirectDevice::~DirectDevice() { static_cast<void>(finish_writes()); }
 
 Status DirectDevice::read_all(std::span<const Fill> fills) {
   Ring* const ring = Ring::of_this_thread();

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::uint64_t kCollectedBytesMax = 4 << 20;
 constexpr std::size_t kTransferBytesMax = 1 << 20;
+constexpr std::size_t kJoinedBytesMax = 64 << 10;
 constexpr std::size_t kLengthBytes = sizeof(std::uint32_t);  // before compressed data: how many bytes it has
 
 /// Bytes up to the last one that is not zero.
@@ -57,6 +58,8 @@ Result<BytesRef> decode(const BlockPointer& pointer, BytesRef physical) {
   }
   return BytesRef(std::move(content));
 }
+
+BlockStore::~BlockStore() { static_cast<void>(finish_writing()); }
 
 BytesRef BlockStore::find(const BlockPointer& pointer) {
   const auto found = cache_.find(pointer.address);
@@ -148,42 +151,62 @@ Status BlockStore::write(const Encoded& encoded, const BytesRef& content) {
   collected_.emplace_back(encoded.pointer.address, encoded.physical);
   collected_bytes_ += encoded.physical->size();
   put(encoded.pointer.address, encoded.pointer.birth, content);
-  return collected_bytes_ >= kCollectedBytesMax ? write_collected() : Status();
+  return collected_bytes_ >= kCollectedBytesMax ? begin_collected() : Status();
 }
 
-Status BlockStore::write_collected() {
+Status BlockStore::begin_collected() {
+  SBENCH_TRY(finish_writing());
   if (collected_.empty()) {
     return {};
   }
-  // Blocks that stand side by side go in one transfer: copying costs less than asking the device more often.
+  // Small blocks that stand side by side go in one transfer: copying costs less than asking the device more often.
   std::sort(collected_.begin(), collected_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<BlockIo::Transfer> transfers;
-  std::vector<Bytes> joined;
-  joined.reserve(collected_.size());
   for (std::size_t first = 0; first < collected_.size();) {
     std::size_t end = first + 1;
     std::size_t bytes = collected_[first].second->size();
-    while (end < collected_.size() && collected_[end].first == collected_[first].first + bytes &&
+    while (collected_[first].second->size() < kJoinedBytesMax && end < collected_.size() &&
+           collected_[end].first == collected_[first].first + bytes && collected_[end].second->size() < kJoinedBytesMax &&
            bytes + collected_[end].second->size() <= kTransferBytesMax) {
       bytes += collected_[end++].second->size();
     }
-    if (end == first + 1) {
-      transfers.push_back({collected_[first].first, *collected_[first].second});
-    } else {
-      Bytes& run = joined.emplace_back(bytes);
+    BytesRef data = collected_[first].second;
+    if (end > first + 1) {
+      const auto joined = std::make_shared<Bytes>(bytes);
       std::size_t at = 0;
       for (std::size_t i = first; i < end; ++i) {
-        std::memcpy(run.data() + at, collected_[i].second->data(), collected_[i].second->size());
+        std::memcpy(joined->data() + at, collected_[i].second->data(), collected_[i].second->size());
         at += collected_[i].second->size();
       }
-      transfers.push_back({collected_[first].first, run});
+      data = joined;
     }
+    transfers.push_back({collected_[first].first, *data});
+    writing_.push_back(std::move(data));
     first = end;
   }
-  const Status written = io_.write_all(transfers);
   collected_.clear();
   collected_bytes_ = 0;
-  return written;
+  return note(io_.begin_writes(transfers));
+}
+
+Status BlockStore::finish_writing() {
+  const Status finished = note(io_.finish_writes());
+  writing_.clear();
+  return finished;
+}
+
+Status BlockStore::note(const Status& status) {
+  if (failed_.ok()) {
+    failed_ = status;
+  }
+  return failed_;
+}
+
+Status BlockStore::write_collected() {
+  if (!collected_.empty()) {
+    SBENCH_TRY(begin_collected());
+  }
+  return writing_.empty() ? failed_ : finish_writing();
 }
 
 void BlockStore::put(std::uint64_t address, std::uint64_t birth, BytesRef content) {

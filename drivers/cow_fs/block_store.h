@@ -24,6 +24,9 @@ struct CacheFigures {
 class BlockStore {
  public:
   BlockStore(BlockIo& io, std::uint64_t cache_bytes) : io_(io), cache_bytes_(cache_bytes) {}
+  ~BlockStore();
+  BlockStore(const BlockStore&) = delete;
+  BlockStore& operator=(const BlockStore&) = delete;
 
   /// The block's logical content. EUCLEAN, naming the block, when it is not what its pointer says.
   [[nodiscard]] Result<BytesRef> read(const BlockPointer& pointer);
@@ -37,7 +40,8 @@ class BlockStore {
   };
   /// What is to be written for `content`: compressed where that saves a sector, without a tail of zeros otherwise.
   [[nodiscard]] static Encoded encode(const BytesRef& content, BlockKind kind, unsigned level, Compression compression);
-  /// Collects the write, and caches the content under the pointer's address.
+  /// Collects the write, and caches the content under the pointer's address. Once there is much, the device begins.
+  /// An error may be an earlier block's; from then on, all fail.
   [[nodiscard]] Status write(const Encoded& encoded, const BytesRef& content);
   /// Collected writes have been handed to the device when it returns (not flushed).
   [[nodiscard]] Status write_collected();
@@ -56,6 +60,9 @@ class BlockStore {
     BytesRef content;
     std::list<std::uint64_t>::iterator use;
   };
+  [[nodiscard]] Status begin_collected();
+  [[nodiscard]] Status finish_writing();
+  Status note(const Status& status);
   void put(std::uint64_t address, std::uint64_t birth, BytesRef content);
   [[nodiscard]] BytesRef find(const BlockPointer& pointer);
 
@@ -68,6 +75,8 @@ class BlockStore {
   std::uint64_t misses_ = 0;
   std::vector<std::pair<std::uint64_t, BytesRef>> collected_;
   std::uint64_t collected_bytes_ = 0;
+  std::vector<BytesRef> writing_;  ///< what the device has begun to write
+  Status failed_;                  ///< what was to be written is lost
 };
 
 /// The logical content of a block whose physical bytes were read; EUCLEAN when they are not what the pointer says.

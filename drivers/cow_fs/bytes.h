@@ -10,16 +10,20 @@
 
 namespace sbench::cow_fs {
 
+/// Aligned to 4096 bytes. Large pieces given back are kept for the next who asks (up to 32 MiB): the system's allocator
+/// would hand them to the kernel and take them back page by page.
+[[nodiscard]] void* take_memory(std::size_t bytes);
+void give_memory_back(void* memory, std::size_t bytes);
+
 /// Aligned to 4096 bytes; new elements are not initialised.
 template <typename T>
 struct AlignedAllocator {
   using value_type = T;
-  static constexpr std::align_val_t kAlignment{4096};
   AlignedAllocator() = default;
   template <typename U>
   AlignedAllocator(const AlignedAllocator<U>&) {}  // NOLINT(google-explicit-constructor): as allocators do
-  T* allocate(std::size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kAlignment)); }
-  void deallocate(T* memory, std::size_t) { ::operator delete(memory, kAlignment); }
+  T* allocate(std::size_t count) { return static_cast<T*>(take_memory(count * sizeof(T))); }
+  void deallocate(T* memory, std::size_t count) { give_memory_back(memory, count * sizeof(T)); }
   template <typename U>
   void construct(U* place) noexcept {
     ::new (static_cast<void*>(place)) U;

@@ -8,6 +8,7 @@ namespace sbench::cow_fs {
 namespace {
 
 constexpr std::uint64_t kReadAheadBytes = 1 << 20;
+constexpr std::uint64_t kWriteBehindBytes = 4 << 20;  // less may be written again soon
 
 /// Blocks below one block of `level`.
 std::uint64_t span_of(unsigned level) {
@@ -235,6 +236,7 @@ Status Object::write(std::uint64_t offset, std::span<const std::byte> from, std:
   if (from.empty()) {
     return {};
   }
+  const std::uint64_t begin = offset;
   const std::uint64_t end = offset + from.size();
   SBENCH_TRY(fit_block_bytes(end, record_bytes));
   while (!from.empty()) {
@@ -248,6 +250,33 @@ Status Object::write(std::uint64_t offset, std::span<const std::byte> from, std:
     if (offset > dnode_.size) {
       change().size = offset;
     }
+  }
+  return set_.core_.write_behind && dnode_.levels > 1 ? write_behind(begin, end) : Status();
+}
+
+Status Object::write_behind(std::uint64_t offset, std::uint64_t end) {
+  const std::uint64_t bytes = dnode_.block_bytes;
+  if (offset != run_end_) {
+    run_begin_ = offset;
+    behind_ = (offset + bytes - 1) / bytes;
+  }
+  run_end_ = end;
+  if (end - run_begin_ < kWriteBehindBytes) {
+    return {};
+  }
+  for (; behind_ < end / bytes; ++behind_) {
+    const auto found = dirty_blocks_.find(key(0, behind_));
+    if (found == dirty_blocks_.end()) {
+      continue;
+    }
+    const DirtyBlock content = found->second;
+    const Status written = write_block(0, behind_, content);
+    if (!written.ok() && written.error().code == ENOSPC) {
+      return {};  // the group's end may find room
+    }
+    SBENCH_TRY(written);
+    set_.core_.dirty_bytes -= content->size();
+    dirty_blocks_.erase(key(0, behind_));
   }
   return {};
 }

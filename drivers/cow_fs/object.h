@@ -1,7 +1,8 @@
 // object.h: an object (a sequence of blocks below one pointer) and the set of objects that a dataset is.
 //
 // Changes stand in memory as dirty blocks until sync() writes them to new
-// places, children before parents, and frees what they replace. Reads see
+// places, children before parents, and frees what they replace. Blocks that a
+// sequential writer has left behind go there earlier, while it goes on. Reads see
 // dirty blocks first. Not thread-safe: the pool's lock is held.
 #pragma once
 
@@ -27,6 +28,7 @@ struct Core {
   std::uint64_t dirty_objects = 0;
   std::uint64_t blocks_written = 0;
   std::uint64_t bytes_written = 0;
+  bool write_behind = false;  ///< blocks may be written before their group is (never while a log is replayed)
 };
 
 /// Who keeps account of an object set's blocks.
@@ -93,6 +95,7 @@ class Object {
   [[nodiscard]] Status free_pointer(const BlockPointer& pointer);
   [[nodiscard]] Status write_block(unsigned level, std::uint64_t block, const DirtyBlock& content);
   void read_ahead(std::uint64_t block);
+  [[nodiscard]] Status write_behind(std::uint64_t offset, std::uint64_t end);
   void drop_dirty(std::map<std::uint64_t, DirtyBlock>::iterator from, std::map<std::uint64_t, DirtyBlock>::iterator to);
   [[nodiscard]] BlockKind kind(unsigned level) const;
   [[nodiscard]] Error locate(const Error& error, unsigned level, std::uint64_t block) const;
@@ -104,6 +107,9 @@ class Object {
   std::map<std::uint64_t, DirtyBlock> dirty_blocks_;  ///< by key()
   std::uint64_t next_read_ = 0;                       ///< block that a sequential reader asks for next
   std::uint64_t ahead_ = 0;                           ///< blocks before this one were read ahead
+  std::uint64_t run_begin_ = 0;                       ///< where the writer began that goes on in sequence
+  std::uint64_t run_end_ = 0;                         ///< where it goes on
+  std::uint64_t behind_ = 0;                          ///< its blocks before this one were written
 };
 
 using ObjectRef = std::shared_ptr<Object>;

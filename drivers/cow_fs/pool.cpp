@@ -59,6 +59,7 @@ Result<std::unique_ptr<Pool>> Pool::open(BlockIo& io, const OpenOptions& options
     pool->failure_ = replayed.error().what;
     return replayed.error();
   }
+  pool->core_.write_behind = !options.read_only;
   if (options.commit_interval_ms > 0 && !options.read_only) {
     pool->committer_ = std::thread([raw = pool.get()] { raw->commit_at_intervals(); });
   }

@@ -6,6 +6,7 @@
  *     union_case read DIR                  every file of the list read whole
  *     union_case read_file FILE            1 MiB reads to the end
  *     union_case first_write FILE          open for writing, 4 KiB in the middle, fsync
+ *     union_case overwrite FILE COUNT      COUNT times 4 KiB at places of 64 MiB, spread evenly, each with fsync
  *
  * For stat and read, paths come from standard input, one a line, relative to DIR, and are read before timing.
  */
@@ -65,6 +66,16 @@ static void first_write(const char *path) {
   if (fd < 0 || pwrite(fd, buffer, 4096, 32 << 20) != 4096 || fsync(fd) != 0 || close(fd) != 0) die(path);
 }
 
+static void overwrite(const char *path, int writes) {
+  int fd = open(path, O_WRONLY);
+  if (fd < 0) die(path);
+  for (unsigned i = 0; i < (unsigned)writes; ++i) {
+    const off_t place = i * 2654435761u % ((64u << 20) / 4096);
+    if (pwrite(fd, buffer, 4096, place * 4096) != 4096 || fsync(fd) != 0) die(path);
+  }
+  close(fd);
+}
+
 static char **list_from_input(size_t *count) {
   size_t room = 1024, length;
   char **paths = malloc(room * sizeof *paths), *line = NULL;
@@ -81,7 +92,7 @@ static char **list_from_input(size_t *count) {
 int main(int argc, char **argv) {
   if (argc < 3) return 2;
   const char *work = argv[1];
-  const int on_file = strcmp(work, "read_file") == 0 || strcmp(work, "first_write") == 0;
+  const int on_file = strcmp(work, "read_file") == 0 || strcmp(work, "first_write") == 0 || strcmp(work, "overwrite") == 0;
   const int on_list = strcmp(work, "stat") == 0 || strcmp(work, "read") == 0;
   size_t count = 0;
   char **paths = on_list ? list_from_input(&count) : NULL;
@@ -100,6 +111,8 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < count; ++i) read_whole(paths[i]);
   } else if (strcmp(work, "read_file") == 0) {
     read_whole(argv[2]);
+  } else if (strcmp(work, "overwrite") == 0) {
+    overwrite(argv[2], atoi(argv[3]));
   } else {
     first_write(argv[2]);
   }

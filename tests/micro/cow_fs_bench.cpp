@@ -1,0 +1,272 @@
+// What cow_fs does in process, single-threaded, beside the raw device below it.
+//
+// Build and run (files lie in a temporary folder below /var/tmp; SBENCH_MICRO_DIR names another place):
+//   cmake --build build/release --target sbench_micro && build/release/tests/sbench_micro --benchmark_filter=cow_
+// cow_sequential_* take turns with plain O_DIRECT transfers of 1 MiB, as many at once as cow_fs has, over a
+// file of the same size on the same disk; `of_raw` is the median of the turns' ratios.
+#include <benchmark/benchmark.h>
+#include <fcntl.h>
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "drivers/base/check.h"
+#include "drivers/base/file.h"
+#include "drivers/base/rng.h"
+#include "drivers/base/units.h"
+#include "drivers/block/direct_device.h"
+#include "drivers/cow_fs/dataset_files.h"
+
+namespace sbench::cow_fs {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t kPiece = kMiB;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+template <typename T>
+T must(Result<T> result) {
+  SBENCH_CHECK(result.ok());
+  return std::move(result).value();
+}
+void must(const Status& status) { SBENCH_CHECK(status.ok()); }
+
+Bytes noise(std::uint64_t size_bytes) {
+  Rng rng(1, "cow_fs_bench");
+  Bytes bytes(size_bytes);
+  for (std::uint64_t at = 0; at < size_bytes; at += 8) {
+    store(bytes.data() + at, rng.next());
+  }
+  return bytes;
+}
+
+/// A pool on a file past the page cache, and a file beside it for raw transfers.
+class Bed {
+ public:
+  Bed(std::uint64_t pool_bytes, std::uint64_t raw_bytes) {
+    const char* chosen = std::getenv("SBENCH_MICRO_DIR");
+    path_ = std::string(chosen != nullptr ? chosen : "/var/tmp") + "/sbench-micro-XXXXXX";
+    SBENCH_CHECK(::mkdtemp(path_.data()) != nullptr);
+    device_ = make_device("pool", pool_bytes);
+    if (raw_bytes > 0) {
+      raw_ = make_device("raw", raw_bytes);
+    }
+  }
+  ~Bed() {
+    close();
+    device_.reset();
+    raw_.reset();
+    static_cast<void>(remove_tree(path_));
+  }
+  Bed(const Bed&) = delete;
+  Bed& operator=(const Bed&) = delete;
+
+  /// A new pool with a dataset "d".
+  FileSystem& format(const DatasetOptions& options = {}) {
+    close();
+    must(Pool::format(*device_));
+    OpenOptions quiet;
+    quiet.commit_interval_ms = 0;
+    pool_ = must(Pool::open(*device_, quiet));
+    must(pool_->create("d", options));
+    files_ = must(DatasetFiles::open(*pool_, "d"));
+    return *files_;
+  }
+  Pool& pool() { return *pool_; }
+  BlockIo& raw() { return *raw_; }
+
+ private:
+  void close() {
+    files_.reset();
+    pool_.reset();
+  }
+  /// Written once: a file system's first writes to a file's blocks cost more than later ones.
+  std::unique_ptr<DirectDevice> make_device(const std::string& name, std::uint64_t size_bytes) {
+    const fs::path path = fs::path(path_) / name;
+    const Fd fd(::open(path.c_str(), O_RDWR | O_CREAT, 0600));
+    SBENCH_CHECK(fd.get() >= 0 && ::ftruncate(fd.get(), static_cast<off_t>(size_bytes)) == 0);
+    auto device = must(DirectDevice::open(path));
+    const Bytes piece = noise(kPiece);
+    for (std::uint64_t at = 0; at < size_bytes; at += kPiece) {
+      must(device->write(at, piece));
+    }
+    must(device->flush());
+    return device;
+  }
+
+  std::string path_;
+  std::unique_ptr<DirectDevice> device_;
+  std::unique_ptr<DirectDevice> raw_;
+  std::unique_ptr<Pool> pool_;
+  std::unique_ptr<DatasetFiles> files_;
+};
+
+double raw_write(BlockIo& device, const Bytes& piece, std::uint64_t size_bytes, std::uint64_t depth) {
+  const auto begin = Clock::now();
+  for (std::uint64_t at = 0; at < size_bytes; at += depth * kPiece) {
+    std::vector<BlockIo::Transfer> transfers;
+    for (std::uint64_t i = 0; i < depth; ++i) {
+      transfers.push_back({at + i * kPiece, piece});
+    }
+    must(device.write_all(transfers));
+  }
+  must(device.flush());
+  return seconds_since(begin);
+}
+
+double raw_read(BlockIo& device, std::uint64_t size_bytes, std::uint64_t depth) {
+  Bytes memory(depth * kPiece);
+  const auto begin = Clock::now();
+  for (std::uint64_t at = 0; at < size_bytes; at += depth * kPiece) {
+    std::vector<BlockIo::Fill> fills;
+    for (std::uint64_t i = 0; i < depth; ++i) {
+      fills.push_back({at + i * kPiece, std::span<std::byte>(memory).subspan(i * kPiece, kPiece)});
+    }
+    must(device.read_all(fills));
+  }
+  return seconds_since(begin);
+}
+
+NodeId new_file(FileSystem& files, const std::string& name) {
+  const auto made = must(files.create({}, kRootNode, name, 0644, O_RDWR));
+  files.release(made.entry.node, made.file.handle);
+  return made.entry.node;
+}
+
+double write_file(Bed& bed, FileSystem& files, NodeId node, const Bytes& piece, std::uint64_t size_bytes) {
+  const auto begin = Clock::now();
+  for (std::uint64_t at = 0; at < size_bytes; at += kPiece) {
+    SBENCH_CHECK(must(files.write(node, 0, piece, at)) == kPiece);
+  }
+  must(bed.pool().sync());
+  return seconds_since(begin);
+}
+
+double read_file(FileSystem& files, NodeId node, std::uint64_t size_bytes) {
+  Bytes memory(kPiece);
+  const auto begin = Clock::now();
+  for (std::uint64_t at = 0; at < size_bytes; at += kPiece) {
+    SBENCH_CHECK(must(files.read(node, 0, memory, at)) == kPiece);
+  }
+  return seconds_since(begin);
+}
+
+/// Fills in the counters of turns of (ours, raw) seconds.
+void report_turns(benchmark::State& state, std::vector<std::pair<double, double>> turns, std::uint64_t size_bytes) {
+  const auto median = [&](auto&& value) {
+    std::vector<double> values;
+    for (const auto& turn : turns) {
+      values.push_back(value(turn));
+    }
+    std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+    return values[values.size() / 2];
+  };
+  const double mib = static_cast<double>(size_bytes) / static_cast<double>(kMiB);
+  state.counters["of_raw"] = median([](const auto& turn) { return turn.second / turn.first; });
+  state.counters["ours_MiB_s"] = median([&](const auto& turn) { return mib / turn.first; });
+  state.counters["raw_MiB_s"] = median([&](const auto& turn) { return mib / turn.second; });
+}
+
+/// Write with the final sync: {record bytes, transfers at once of the raw reference}.
+void cow_sequential_write(benchmark::State& state) {
+  constexpr std::uint64_t kBytes = 256 * kMiB;
+  Bed bed(768 * kMiB, kBytes);
+  DatasetOptions options;
+  options.record_bytes = static_cast<std::uint32_t>(state.range(0));
+  const auto depth = static_cast<std::uint64_t>(state.range(1));
+  const Bytes piece = noise(kPiece);
+  std::vector<std::pair<double, double>> turns;
+  for (auto _ : state) {
+    FileSystem& files = bed.format(options);
+    const NodeId node = new_file(files, "f");
+    const double raw = raw_write(bed.raw(), piece, kBytes, depth);
+    const double ours = write_file(bed, files, node, piece, kBytes);
+    state.SetIterationTime(ours);
+    turns.emplace_back(ours, raw);
+  }
+  report_turns(state, turns, kBytes);
+}
+BENCHMARK(cow_sequential_write)->ArgsProduct({{128 << 10}, {1, 4}})->Args({1 << 20, 4})->Iterations(7)->UseManualTime()->Unit(benchmark::kMillisecond);
+
+/// Read with nothing cached: {record bytes, transfers at once of the raw reference}.
+void cow_sequential_read(benchmark::State& state) {
+  constexpr std::uint64_t kBytes = 256 * kMiB;
+  Bed bed(768 * kMiB, kBytes);
+  DatasetOptions options;
+  options.record_bytes = static_cast<std::uint32_t>(state.range(0));
+  FileSystem& files = bed.format(options);
+  const NodeId node = new_file(files, "f");
+  write_file(bed, files, node, noise(kPiece), kBytes);
+  std::vector<std::pair<double, double>> turns;
+  for (auto _ : state) {
+    const double raw = raw_read(bed.raw(), kBytes, static_cast<std::uint64_t>(state.range(1)));
+    bed.pool().drop_cache();
+    const double ours = read_file(files, node, kBytes);
+    state.SetIterationTime(ours);
+    turns.emplace_back(ours, raw);
+  }
+  report_turns(state, turns, kBytes);
+}
+BENCHMARK(cow_sequential_read)->ArgsProduct({{128 << 10}, {1, 4}})->Args({1 << 20, 4})->Iterations(7)->UseManualTime()->Unit(benchmark::kMillisecond);
+
+/// Files with 1 KiB, 100 in a directory, and one commit at the end: {files}.
+void cow_create_small(benchmark::State& state) {
+  const std::uint64_t count = static_cast<std::uint64_t>(state.range(0));
+  Bed bed(512 * kMiB, 0);
+  const Bytes content = noise(kKiB);
+  for (auto _ : state) {
+    FileSystem& files = bed.format();
+    const auto begin = Clock::now();
+    NodeId directory = kRootNode;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      if (i % 100 == 0) {
+        directory = must(files.make_directory({}, kRootNode, fmt::format("d{}", i), 0755)).node;
+      }
+      const auto made = must(files.create({}, directory, fmt::format("f{}", i), 0644, O_RDWR));
+      SBENCH_CHECK(must(files.write(made.entry.node, made.file.handle, content, 0)) == content.size());
+      files.release(made.entry.node, made.file.handle);
+      files.forget(made.entry.node, 1);
+    }
+    must(bed.pool().sync());
+    state.SetIterationTime(seconds_since(begin));
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(count));
+}
+BENCHMARK(cow_create_small)->Arg(5000)->Arg(20000)->Iterations(5)->UseManualTime()->Unit(benchmark::kMillisecond);
+
+/// Names looked up in one directory, in another order than they were made, with their attributes: {names, cached}.
+void cow_lookup(benchmark::State& state) {
+  const std::uint64_t count = static_cast<std::uint64_t>(state.range(0));
+  Bed bed(2 * kGiB, 0);
+  FileSystem& files = bed.format();
+  const auto begin = Clock::now();
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const Entry made = must(files.make_node({}, kRootNode, fmt::format("name{}", i), S_IFREG | 0644, 0));
+    files.forget(made.node, 1);
+  }
+  must(bed.pool().sync());
+  state.counters["made_s"] = seconds_since(begin);
+  if (state.range(1) == 0) {
+    bed.pool().drop_cache();
+  }
+  std::uint64_t i = 0;
+  for (auto _ : state) {
+    i = (i + 7919 * 131) % count;
+    const Entry entry = must(files.lookup(kRootNode, fmt::format("name{}", i)));
+    files.forget(entry.node, 1);
+  }
+  state.SetItemsProcessed(state.iterations());
+  state.SetLabel(state.range(1) != 0 ? "as made" : "cold");
+}
+BENCHMARK(cow_lookup)->ArgsProduct({{10'000, 100'000, 1'000'000}, {0, 1}})->Iterations(50'000)->Unit(benchmark::kMicrosecond);
+
+}  // namespace
+}  // namespace sbench::cow_fs
