@@ -16,11 +16,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <set>
 
-#include "drivers/backing/backed_driver.h"
-#include "drivers/backing/layer_numbers.h"
 #include "drivers/backing/mount_point.h"
+#include "drivers/backing/numbered_driver.h"
 #include "drivers/base/file.h"
 #include "drivers/base/process.h"
 #include "drivers/base/units.h"
@@ -138,7 +136,7 @@ struct PoolHolder {
   std::uint64_t base_size_bytes = 0;
 };
 
-class DevicemapperDriver final : private PoolHolder, public BackedDriver {
+class DevicemapperDriver final : private PoolHolder, public NumberedDriver {
  public:
   static Result<std::unique_ptr<Driver>> open(Device& device, const Options& options,
                                               const std::filesystem::path& root) {
@@ -152,23 +150,15 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
     SBENCH_TRY_SET(auto store, open_tables(holder, options, root / "store"));
     SBENCH_TRY_SET(auto ids, LayerNumbers::open(root / "store" / "devices", kFirstLayerDevice, kThinIds));
     return std::unique_ptr<Driver>(
-        new DevicemapperDriver(std::move(holder), std::move(store), engine, options, std::move(ids)));
+        new DevicemapperDriver(std::move(holder), std::move(store), engine, options, std::move(ids), root / "store" / "mnt"));
   }
 
-  ~DevicemapperDriver() override {
-    if (settle_mounts()) {
-      pool->keep();
-      return;
-    }
-    for (const auto& id : shown_) {
-      ::umount2(mount_of(id).c_str(), MNT_DETACH);  // a stranger holds it: it goes when they let go
-    }
-  }
+  ~DevicemapperDriver() override { leave_mounts(); }
 
   Result<Usage> usage(const LayerId& id) override {
     SBENCH_TRY(table().find(id));
     SBENCH_TRY(sync_if_shown(id));
-    SBENCH_TRY_SET(const std::uint64_t bytes, pool->own_bytes(ids_.at(id)));
+    SBENCH_TRY_SET(const std::uint64_t bytes, pool->own_bytes(numbers().at(id)));
     return Usage{bytes, 0};
   }
 
@@ -178,9 +168,7 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
   }
 
   Status sync() override {
-    for (const auto& id : shown_) {
-      SBENCH_TRY(sync_if_shown(id));
-    }
+    SBENCH_TRY(sync_shown());
     SBENCH_TRY(BackedDriver::sync());
     return pool->sync();
   }
@@ -208,13 +196,12 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
   Capabilities capabilities() const override { return {}; }
 
  private:
-  DevicemapperDriver(PoolHolder holder, Store store, const Engine& engine, Options options,
-                     LayerNumbers ids)
+  DevicemapperDriver(PoolHolder holder, Store store, const Engine& engine, Options options, LayerNumbers ids,
+                     std::filesystem::path mounts)
       : PoolHolder(std::move(holder)),
-        BackedDriver(std::move(store)),
+        NumberedDriver(std::move(store), std::move(ids), std::move(mounts)),
         engine_(engine),
-        options_(std::move(options)),
-        ids_(std::move(ids)) {}
+        options_(std::move(options)) {}
 
   /// Mounts device 0, or adopts it, and opens the tables on it.
   static Result<Store> open_tables(PoolHolder& holder, const Options& options, const std::filesystem::path& store) {
@@ -265,7 +252,8 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
     return removed.ok() || removed.error().code == ENOENT ? Status() : removed;
   }
 
-  std::filesystem::path mount_of(const LayerId& id) const { return root() / "mnt" / id; }
+  Status forget(ThinId id) override { return forget_device(*pool, id); }
+  void keep_pool() override { pool->keep(); }
 
   Status check_free_space() const {
     SBENCH_TRY_SET(const auto used, pool->usage());
@@ -284,28 +272,10 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
   Status create_layer(const LayerId& key, const ParentId& parent) override {
     SBENCH_TRY(delete_layer(key));  // what a killed process may have left
     SBENCH_TRY(check_free_space());
-    const ThinId id = ids_.free_number();
-    SBENCH_TRY(forget_device(*pool, id));  // no layer has it: a killed process made it
-    SBENCH_TRY(ids_.set(key, id));
-    return pool->snapshot(id, parent ? ids_.at(*parent) : kBaseDevice);
-  }
-
-  Status commit_layer(const LayerId& name, const LayerId& key) override {
-    if (name == key) {
-      return {};
-    }
-    SBENCH_TRY(delete_layer(name));  // what a killed process may have left
-    return ids_.rename(key, name);
-  }
-
-  Status delete_layer(const LayerId& id) override {
-    const auto found = ids_.find(id);
-    if (!found) {
-      return {};
-    }
-    SBENCH_TRY(check_not_shown_on(mount_of(id), id));
-    SBENCH_TRY(forget_device(*pool, *found));
-    return ids_.erase(id);
+    const ThinId id = numbers().free_number();
+    SBENCH_TRY(forget(id));  // no layer has it: a killed process made it
+    SBENCH_TRY(numbers().set(key, id));
+    return pool->snapshot(id, parent ? numbers().at(*parent) : kBaseDevice);
   }
 
   Result<Shown> show_layer(const LayerId& id) override {
@@ -316,10 +286,10 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
     }
     SBENCH_TRY(make_directories(target));
     const bool read_only = row.kind == LayerTable::Kind::committed;
-    SBENCH_TRY_SET(const auto path, pool->activate(ids_.at(id), base_size_bytes));
+    SBENCH_TRY_SET(const auto path, pool->activate(numbers().at(id), base_size_bytes));
     Status ready = mount_file_system(path, target, options_, read_only);
     if (ready.ok()) {
-      shown_.insert(id);
+      is_shown(id);
       ready = make_rootfs(id, read_only);
     }
     if (!ready.ok()) {
@@ -351,36 +321,14 @@ class DevicemapperDriver final : private PoolHolder, public BackedDriver {
     if (is_mount_point(mount_of(id))) {
       SBENCH_TRY(unmount(mount_of(id), kUnmountPatience_ms));
     }
-    shown_.erase(id);
-    SBENCH_TRY(pool->deactivate(ids_.at(id)));
+    is_hidden(id);
+    SBENCH_TRY(pool->deactivate(numbers().at(id)));
     ::rmdir(mount_of(id).c_str());
-    return {};
-  }
-
-  /// What stays shown needs its pool.
-  Status remember_shown(const LayerId& id, bool shown) override {
-    if (shown) {
-      pool->keep();
-    }
-    return BackedDriver::remember_shown(id, shown);
-  }
-
-  /// Data that the layer's file system still keeps in memory goes to its thin device.
-  Status sync_if_shown(const LayerId& id) const {
-    if (!is_mount_point(mount_of(id))) {
-      return {};
-    }
-    SBENCH_TRY_SET(const Fd fd, open_file(mount_of(id), O_RDONLY | O_DIRECTORY));
-    if (::syncfs(fd.get()) != 0) {
-      return errno_error("cannot sync {}", mount_of(id).string());
-    }
     return {};
   }
 
   const Engine& engine_;
   Options options_;
-  LayerNumbers ids_;
-  std::set<LayerId> shown_;  ///< mounted by this object
 };
 
 }  // namespace

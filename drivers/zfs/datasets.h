@@ -1,9 +1,8 @@
 // datasets.h: what the zfs driver asks of a pool of datasets, whoever keeps it.
 //
 // The real OpenZFS and the distribution's zfs-fuse answer through the zpool and
-// zfs programs (tool_pool.h). The driver owns meaning (which layer has which
+// zfs programs (tool_pool.h), cow_fs through its server (userspace_engine.cpp). The driver owns meaning (which layer has which
 // dataset); an engine only makes, clones, mounts and destroys numbered datasets.
-// An engine in user space adds a file like kernel_engine.cpp and a line in zfs.cpp.
 #pragma once
 
 #include <cstdint>

@@ -9,11 +9,9 @@
 #include <unistd.h>
 
 #include <array>
-#include <set>
 
-#include "drivers/backing/backed_driver.h"
-#include "drivers/backing/layer_numbers.h"
 #include "drivers/backing/mount_point.h"
+#include "drivers/backing/numbered_driver.h"
 #include "drivers/base/file.h"
 #include "drivers/base/units.h"
 #include "drivers/driver.h"
@@ -67,7 +65,7 @@ struct PoolHolder {
   std::unique_ptr<Datasets> pool;
 };
 
-class ZfsDriver final : private PoolHolder, public BackedDriver {
+class ZfsDriver final : private PoolHolder, public NumberedDriver {
  public:
   static Result<std::unique_ptr<Driver>> open(Device& device, const Options& options, const std::filesystem::path& root) {
     SBENCH_TRY_SET(const Engine* engine, require_engine(options));
@@ -87,20 +85,12 @@ class ZfsDriver final : private PoolHolder, public BackedDriver {
         new ZfsDriver(std::move(holder), std::move(tables), *engine, options, root / "mnt", std::move(numbers)));
   }
 
-  ~ZfsDriver() override {
-    if (settle_mounts()) {
-      pool->keep();
-      return;
-    }
-    for (const auto& id : shown_) {
-      ::umount2(mount_of(id).c_str(), MNT_DETACH);  // a stranger holds it: it goes when they let go
-    }
-  }
+  ~ZfsDriver() override { leave_mounts(); }
 
   Result<Usage> usage(const LayerId& id) override {
     SBENCH_TRY(table().find(id));
     SBENCH_TRY(sync());
-    SBENCH_TRY_SET(const std::uint64_t bytes, pool->own_bytes(numbers_.at(id)));
+    SBENCH_TRY_SET(const std::uint64_t bytes, pool->own_bytes(numbers().at(id)));
     return Usage{bytes, 0};
   }
 
@@ -111,12 +101,7 @@ class ZfsDriver final : private PoolHolder, public BackedDriver {
 
   /// Pages written through mappings first, then the transaction group that takes them.
   Status sync() override {
-    for (const auto& id : shown_) {
-      SBENCH_TRY_SET(const Fd fd, open_file(mount_of(id), O_RDONLY | O_DIRECTORY));
-      if (::syncfs(fd.get()) != 0) {
-        return errno_error("cannot sync {}", mount_of(id).string());
-      }
-    }
+    SBENCH_TRY(sync_shown());
     return pool->sync();
   }
 
@@ -143,51 +128,30 @@ class ZfsDriver final : private PoolHolder, public BackedDriver {
   ZfsDriver(PoolHolder holder, Store store, const Engine& engine, Options options, std::filesystem::path mounts,
             LayerNumbers numbers)
       : PoolHolder(std::move(holder)),
-        BackedDriver(std::move(store)),
+        NumberedDriver(std::move(store), std::move(numbers), std::move(mounts)),
         engine_(engine),
-        options_(std::move(options)),
-        mounts_(std::move(mounts)),
-        numbers_(std::move(numbers)) {}
+        options_(std::move(options)) {}
 
-  std::filesystem::path mount_of(const LayerId& id) const { return mounts_ / id; }
-
-  static Status forget(Datasets& pool, DatasetId dataset) {
-    const Status destroyed = pool.destroy(dataset);
+  Status forget(DatasetId dataset) override {
+    const Status destroyed = pool->destroy(dataset);
     return destroyed.ok() || destroyed.error().code == ENOENT ? Status() : destroyed;
   }
+  void keep_pool() override { pool->keep(); }
 
   Status create_layer(const LayerId& key, const ParentId& parent) override {
     SBENCH_TRY(delete_layer(key));  // what a killed process may have left
-    const DatasetId dataset = numbers_.free_number();
-    SBENCH_TRY(numbers_.set(key, dataset));
+    const DatasetId dataset = numbers().free_number();
+    SBENCH_TRY(numbers().set(key, dataset));
     Status made = make_dataset(dataset, parent);
     if (!made.ok() && made.error().code == EEXIST) {  // no layer has it: a killed process made it
-      SBENCH_TRY(forget(*pool, dataset));
+      SBENCH_TRY(forget(dataset));
       made = make_dataset(dataset, parent);
     }
     return made;
   }
 
   Status make_dataset(DatasetId dataset, const ParentId& parent) {
-    return parent ? pool->clone(dataset, numbers_.at(*parent)) : pool->create(dataset);
-  }
-
-  Status commit_layer(const LayerId& name, const LayerId& key) override {
-    if (name == key) {
-      return {};
-    }
-    SBENCH_TRY(delete_layer(name));  // what a killed process may have left
-    return numbers_.rename(key, name);
-  }
-
-  Status delete_layer(const LayerId& id) override {
-    const auto dataset = numbers_.find(id);
-    if (!dataset) {
-      return {};
-    }
-    SBENCH_TRY(check_not_shown_on(mount_of(id), id));
-    SBENCH_TRY(forget(*pool, *dataset));
-    return numbers_.erase(id);
+    return parent ? pool->clone(dataset, numbers().at(*parent)) : pool->create(dataset);
   }
 
   Result<Shown> show_layer(const LayerId& id) override {
@@ -197,33 +161,22 @@ class ZfsDriver final : private PoolHolder, public BackedDriver {
       return Shown{target, true};
     }
     SBENCH_TRY(make_directories(target));
-    SBENCH_TRY(pool->mount(numbers_.at(id), target, row.kind == LayerTable::Kind::committed));
-    shown_.insert(id);
+    SBENCH_TRY(pool->mount(numbers().at(id), target, row.kind == LayerTable::Kind::committed));
+    is_shown(id);
     return Shown{target, false};
   }
 
   Status hide_layer(const LayerId& id) override {
     if (is_mount_point(mount_of(id))) {
-      SBENCH_TRY(pool->unmount(numbers_.at(id), mount_of(id)));
+      SBENCH_TRY(pool->unmount(numbers().at(id), mount_of(id)));
     }
-    shown_.erase(id);
+    is_hidden(id);
     ::rmdir(mount_of(id).c_str());
     return {};
   }
 
-  /// What stays shown needs its pool.
-  Status remember_shown(const LayerId& id, bool shown) override {
-    if (shown) {
-      pool->keep();
-    }
-    return BackedDriver::remember_shown(id, shown);
-  }
-
   const Engine& engine_;
   Options options_;
-  std::filesystem::path mounts_;
-  LayerNumbers numbers_;
-  std::set<LayerId> shown_;  ///< mounted by this object
 };
 
 }  // namespace
