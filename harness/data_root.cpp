@@ -8,6 +8,7 @@
 
 #include "drivers/base/file.h"
 #include "drivers/base/hash.h"
+#include "drivers/layer/digest_sink.h"
 #include "drivers/layer/tree_walk.h"
 #include "harness/environment.h"
 #include "harness/layer_store.h"
@@ -95,21 +96,10 @@ json run_config(const Dockerfile& file, const BuildStage& stage) {
   return config;
 }
 
-/// Digest and size of a layer's tar.
-class DigestSink final : public ByteSink {
- public:
-  Status write(std::span<const std::byte> data) override {
-    sha_.update(data);
-    bytes_ += data.size();
-    return {};
-  }
-  std::string digest() { return "sha256:" + sha_.finish(); }
-  [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
-
- private:
-  Sha256 sha_;
-  std::uint64_t bytes_ = 0;
-};
+/// Names a layer with all below it (OCI image-spec, "Layer ChainID"); `below` is the parent's, or empty.
+std::string chain_id(const std::string& below, const std::string& diff_id) {
+  return below.empty() ? diff_id : "sha256:" + sha256_hex(below + " " + diff_id);
+}
 
 /// One driver's part of the data root, being made.
 class DriverPart {
@@ -182,11 +172,11 @@ class DriverPart {
     if (known == digests_.end()) {
       DigestSink tar;
       SBENCH_TRY(live.driver().diff(layer, parent, tar));
-      known = digests_.emplace(layer, std::pair(tar.digest(), tar.bytes())).first;
+      known = digests_.emplace(layer, std::pair("sha256:" + tar.sha256(), tar.bytes())).first;
     }
     const auto& [diff_id, bytes] = known->second;
     const std::string below = chain_;
-    chain_ = below.empty() ? diff_id : "sha256:" + sha256_hex(below + " " + diff_id);
+    chain_ = chain_id(below, diff_id);
     const fs::path folder = image_folder() / "layerdb/sha256" / chain_.substr(7);
     SBENCH_TRY(write_text(folder / "diff", diff_id));
     SBENCH_TRY(write_text(folder / "cache-id", layer));
@@ -277,7 +267,7 @@ Result<std::vector<std::pair<LayerId, std::string>>> layers_made_by(const fs::pa
   std::string chain;
   for (std::size_t i = 0; i < config.at("rootfs").at("diff_ids").size(); ++i) {
     const std::string diff_id = config.at("rootfs").at("diff_ids").at(i);
-    chain = chain.empty() ? diff_id : "sha256:" + sha256_hex(chain + " " + diff_id);
+    chain = chain_id(chain, diff_id);
     const fs::path folder = image_folder / "layerdb/sha256" / chain.substr(7);
     all.emplace_back(read_trimmed(folder / "cache-id"), config.at("history").at(i).at("created_by"));
   }

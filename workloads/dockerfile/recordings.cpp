@@ -7,28 +7,11 @@
 
 #include "drivers/base/file.h"
 #include "drivers/base/hash.h"
+#include "drivers/layer/digest_sink.h"
 
 namespace sbench {
-namespace {
 
 namespace fs = std::filesystem;
-
-/// A file and the digest of what goes into it.
-class RecordingSink final : public ByteSink {
- public:
-  RecordingSink(int fd, const std::string& shown) : file_(fd, shown) {}
-  Status write(std::span<const std::byte> data) override {
-    sha_.update(data);
-    return file_.write(data);
-  }
-  std::string sha256() { return sha_.finish(); }
-
- private:
-  FdSink file_;
-  Sha256 sha_;
-};
-
-}  // namespace
 
 Status record_step(const fs::path& directory, const std::string& key, const std::string& instruction,
                    const std::function<Status(ByteSink&)>& diff) {
@@ -40,7 +23,8 @@ Status record_step(const fs::path& directory, const std::string& key, const std:
   const fs::path tar = directory / (key + ".tar");
   const fs::path unfinished = tar.string() + ".new";
   SBENCH_TRY_SET(const Fd file, open_file(unfinished, O_WRONLY | O_CREAT | O_TRUNC, 0644));
-  RecordingSink sink(file.get(), unfinished.string());
+  FdSink written(file.get(), unfinished.string());
+  DigestSink sink(&written);
   SBENCH_TRY(diff(sink));
   if (::fsync(file.get()) != 0 || ::rename(unfinished.c_str(), tar.c_str()) != 0) {
     return errno_error("cannot keep {}", tar.string());
