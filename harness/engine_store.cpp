@@ -5,10 +5,9 @@
 
 #include <fmt/ranges.h>
 
-#include <chrono>
 #include <filesystem>
-#include <thread>
 
+#include "drivers/backing/while_busy.h"
 #include "drivers/base/file.h"
 #include "drivers/block/direct_device.h"
 #include "drivers/block/guard.h"
@@ -73,16 +72,7 @@ Result<EngineStore> open_engine_store(const std::string& place, const std::strin
   }
   constexpr int kPatience_ms = 3000;  // a server whose mount just went takes a moment to close its pool
   constexpr int kStep_ms = 10;
-  for (int waited_ms = 0;; waited_ms += kStep_ms) {
-    const Status unused = check_unused(path);
-    if (unused.ok()) {
-      break;
-    }
-    if (unused.error().code != EBUSY || waited_ms >= kPatience_ms) {
-      return unused.error();
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(kStep_ms));
-  }
+  SBENCH_TRY(while_busy(kPatience_ms, kStep_ms, [&] { return check_unused(path); }));
   EngineStore store;
   store.path = path.string();
   SBENCH_TRY_SET(store.io, DirectDevice::open(path, !writable));

@@ -3,12 +3,11 @@
 #include <libdevmapper.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdarg>
 #include <memory>
 #include <string_view>
-#include <thread>
 
+#include "drivers/backing/while_busy.h"
 #include "drivers/base/file.h"
 
 namespace sbench::devicemapper {
@@ -138,18 +137,15 @@ Status dm_create(const std::string& name, const std::string& uuid, const DmTable
 }
 
 Status dm_remove(const std::string& name, bool when_unused) {
-  constexpr int kTries = 40;  // something may look at a device for a moment: udev's rules, libblkid
-  for (int left = kTries;; --left) {
+  constexpr int kPatience_ms = 2000;  // something may look at a device for a moment: udev's rules, libblkid
+  constexpr int kStep_ms = 50;
+  return while_busy(kPatience_ms, kStep_ms, [&]() -> Status {
     SBENCH_TRY_SET(const Task task, make_task(DM_DEVICE_REMOVE, name));
     if (when_unused) {
       dm_task_deferred_remove(task.get());
     }
-    const Status removed = run_and_settle(task.get(), name, "remove");
-    if (removed.ok() || removed.error().code != EBUSY || left == 0) {
-      return removed;
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
+    return run_and_settle(task.get(), name, "remove");
+  });
 }
 
 Status dm_cancel_removal(const std::string& name) {

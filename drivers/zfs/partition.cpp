@@ -16,6 +16,7 @@
 #include <optional>
 #include <thread>
 
+#include "drivers/backing/while_busy.h"
 #include "drivers/base/file.h"
 #include "drivers/base/units.h"
 
@@ -68,13 +69,11 @@ Status allow_partitions(const Device& device, int fd) {
 Status read_table(const Device& device) {
   SBENCH_TRY_SET(const Fd fd, open_file(device.path(), O_RDONLY));
   SBENCH_TRY(allow_partitions(device, fd.get()));
-  for (int waited_ms = 0; ::ioctl(fd.get(), BLKRRPART, 0) != 0; waited_ms += kStep_ms) {
-    if (errno != EBUSY || waited_ms >= kPatience_ms) {
-      return errno_error("the kernel cannot read the partition table of {}", device.path());
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(kStep_ms));
-  }
-  return {};
+  return while_busy(kPatience_ms, kStep_ms, [&] {
+    return ::ioctl(fd.get(), BLKRRPART, 0) == 0
+               ? Status()
+               : Status(errno_error("the kernel cannot read the partition table of {}", device.path()));
+  });
 }
 
 }  // namespace

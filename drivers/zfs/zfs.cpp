@@ -3,9 +3,6 @@
 // Below the root directory: store/, where the store's own dataset is mounted (table/,
 // shown/ (BackedDriver), datasets/ID: the layer's dataset, LayerNumbers), and mnt/ID,
 // where a layer's dataset is mounted while shown; its tree is the dataset's root.
-#include <fcntl.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
