@@ -11,7 +11,7 @@ function(sbench_flags target)
     -Wno-missing-field-initializers)
   if(SBENCH_SANITIZE)
     target_compile_options(${target} PUBLIC -fsanitize=${SBENCH_SANITIZE} -fno-omit-frame-pointer
-      -fno-sanitize-recover=all)
+      -fno-sanitize-recover=all -Wno-maybe-uninitialized)  # GCC 12 takes its own instrumentation for uses
     target_link_options(${target} PUBLIC -fsanitize=${SBENCH_SANITIZE})
   endif()
 endfunction()

@@ -138,7 +138,7 @@ Result<struct stat> UnionFs::make_over_whiteout(const Caller& caller, Node& pare
     SBENCH_TRY_SET(struct stat status, make_at(caller, parent, parent_fd, inside.get(), "new", fresh, opened));
     const bool directory = S_ISDIR(fresh.mode);
     if (directory) {
-      const int code = dialect_.aufs ? work_.link_base_file(inside.get(), (std::string("new/") + kOpaqueName).c_str())
+      const int code = dialect_.aufs ? work_.link_base_file(inside.get(), fmt::format("new/{}", kOpaqueName).c_str())
                                      : union_fs::set_xattr(inside.get(), "new", dialect_.opaque.c_str(), "y");
       if (code != 0) {
         return make_error(code, "cannot make {} opaque", name);
