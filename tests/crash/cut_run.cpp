@@ -4,6 +4,7 @@
 #include "drivers/base/units.h"
 #include "harness/variant.h"
 #include "tests/crash/containers.h"
+#include "tests/crash/dm_log.h"
 #include "tests/crash/recorded_device.h"
 
 namespace sbench::crash {
@@ -14,27 +15,28 @@ namespace fs = std::filesystem;
 
 constexpr const char* kOpened = "opened";
 
-/// xfs and btrfs are made no smaller.
-std::uint64_t size_for(const Variant& driver) {
-  const auto backing = driver.options.find("backing");
-  const bool large = driver.spec->name == "btrfs" || driver.spec->name == "devicemapper" ||
-                     (backing != driver.options.end() && backing->second != "ext4");
-  return large ? 512 * kMiB : 160 * kMiB;
-}
-
 /// File systems take a sector of 4 KiB for granted; cow_fs promises to bear less.
 std::uint32_t atom_for(const Variant& driver) { return driver.spec->name == "zfs" ? 512 : 4096; }
 
-Status record(const Variant& driver, const CutRunOptions& options, const ContainerImage& image, const fs::path& folder,
-              std::uint64_t size_bytes) {
-  SBENCH_TRY_SET(auto recorded, RecordedDevice::make(folder, size_bytes));
-  SBENCH_TRY(driver.spec->format(recorded->device(), driver.options));
-  SBENCH_TRY_SET(auto open, driver.spec->open(recorded->device(), driver.options, folder / "root"));
+/// Formats the device, opens the store, and lets containers work on it. `Logged`: a device that is logged.
+template <typename Logged>
+Status record_on(Logged& logged, const CutRunOptions& options, const fs::path& folder) {
+  const Variant driver = parse_variant(options.driver);
+  SBENCH_TRY(make_directories(folder / "root"));
+  SBENCH_TRY_SET(const ContainerImage image, make_container_image());
+  SBENCH_TRY(driver.spec->format(logged.device(), driver.options));
+  SBENCH_TRY_SET(auto open, driver.spec->open(logged.device(), driver.options, folder / "root"));
   SBENCH_TRY(open->sync());
-  SBENCH_TRY(recorded->mark(kOpened));
-  SBENCH_TRY(run_containers(*open, image, *recorded, options.seed, options.steps));
+  SBENCH_TRY(logged.mark(kOpened));
+  SBENCH_TRY(run_containers(*open, image, logged, options.seed, options.steps));
   open.reset();
-  return recorded->finish();
+  return logged.finish();
+}
+
+Result<WriteLog> record(const CutRunOptions& options, const fs::path& folder) {
+  SBENCH_TRY_SET(const auto recorded, RecordedDevice::make(folder, device_bytes(options)));
+  SBENCH_TRY(record_on(*recorded, options, folder));
+  return WriteLog::read(folder / "log");
 }
 
 CutRunReport describe(const WriteLog& log) {
@@ -43,20 +45,33 @@ CutRunReport describe(const WriteLog& log) {
   for (const auto& record : log.records()) {
     report.flushes += record.kind == RecordKind::flush ? 1 : 0;
     report.marks += record.kind == RecordKind::mark ? 1 : 0;
-    report.bytes_written += record.kind == RecordKind::write ? record.length : 0;
+    report.bytes_written += record.kind == RecordKind::mark ? 0 : record.data.size();
   }
   return report;
 }
 
 }  // namespace
 
+std::uint64_t device_bytes(const CutRunOptions& options) {
+  const Variant driver = parse_variant(options.driver);
+  const auto backing = driver.options.find("backing");
+  const bool large =
+      driver.spec->name == "btrfs" || driver.spec->name == "devicemapper" ||
+      (backing != driver.options.end() && backing->second != "ext4");  // xfs and btrfs are made no smaller
+  return large ? 512 * kMiB : 160 * kMiB;
+}
+
+Status record_by_kernel(const CutRunOptions& options, const fs::path& folder, const fs::path& data,
+                        const fs::path& log) {
+  SBENCH_TRY_SET(const auto logged, KernelLoggedDevice::make(data, log));
+  return record_on(*logged, options, folder);
+}
+
 Result<CutRunReport> run_and_cut(const CutRunOptions& options, const fs::path& folder) {
   const Variant driver = parse_variant(options.driver);
-  const std::uint64_t size_bytes = options.size_bytes > 0 ? options.size_bytes : size_for(driver);
   SBENCH_TRY(make_directories(folder / "root"));
   SBENCH_TRY_SET(const ContainerImage image, make_container_image());
-  SBENCH_TRY(record(driver, options, image, folder, size_bytes));
-  SBENCH_TRY_SET(WriteLog log, WriteLog::read(folder / "log"));
+  SBENCH_TRY_SET(WriteLog log, options.kernel_log.empty() ? record(options, folder) : read_dm_log(options.kernel_log));
   CutRunReport report = describe(log);
   const std::size_t opened = log.find_mark(kOpened);
   if (options.flushes_lie) {
@@ -68,7 +83,7 @@ Result<CutRunReport> run_and_cut(const CutRunOptions& options, const fs::path& f
     SBENCH_TRY_SET(const Cut only, parse_cut(options.only_cut));
     cuts = {only};
   }
-  SBENCH_TRY_SET(Replay replay, Replay::begin(log, folder, size_bytes, atom_for(driver)));
+  SBENCH_TRY_SET(Replay replay, Replay::begin(log, folder, device_bytes(options), atom_for(driver)));
   const Checked checked{*driver.spec, driver.options, folder / "root", image, driver.spec->name != "zfs"};
   for (const Cut& cut : cuts) {
     SBENCH_TRY(replay.make(cut, folder / "cut"));

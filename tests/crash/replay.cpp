@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "drivers/base/check.h"
 #include "drivers/base/file.h"
 #include "drivers/base/rng.h"
 #include "drivers/base/units.h"
@@ -30,12 +31,15 @@ Status zero_at(const Fd& file, std::uint64_t offset, std::uint64_t length) {
 Status apply(const Fd& file, const Record& record) {
   switch (record.kind) {
     case RecordKind::write:
+    case RecordKind::durable_write:
       return write_at(file, record.offset, record.data);
     case RecordKind::zero:
       return zero_at(file, record.offset, record.length);
-    default:
+    case RecordKind::flush:
+    case RecordKind::mark:
       return {};
   }
+  SBENCH_CHECK(false);
 }
 
 const char* word_of(Keeps keeps) {
@@ -70,7 +74,7 @@ std::vector<Cut> choose_cuts(const WriteLog& log, std::size_t first, std::size_t
   const auto& records = log.records();
   std::vector<Cut> cuts;
   for (std::size_t at = first; at < records.size(); ++at) {
-    if (records[at].kind == RecordKind::flush) {
+    if (records[at].kind == RecordKind::flush || records[at].kind == RecordKind::durable_write) {
       cuts.push_back({at, Keeps::nothing, 0});
     }
   }
@@ -120,8 +124,10 @@ Status Replay::make(const Cut& cut, const std::filesystem::path& file) {
   if (cut.keeps == Keeps::some) {
     return keep_some(target, cut);
   }
-  for (std::size_t at = flushed_; at < cut.at && cut.keeps == Keeps::everything; ++at) {
-    SBENCH_TRY(apply(target, records[at]));
+  for (std::size_t at = flushed_; at < std::min(cut.at, records.size()); ++at) {
+    if (cut.keeps == Keeps::everything || records[at].kind == RecordKind::durable_write) {
+      SBENCH_TRY(apply(target, records[at]));
+    }
   }
   return {};
 }
@@ -154,7 +160,7 @@ Status Replay::keep_some(const Fd& target, const Cut& cut) const {
   Rng rng(cut.seed, "kept");
   const std::uint64_t percent = 10 + rng.below(81);
   const bool whole = rng.below(2) == 0;
-  for (std::size_t at = flushed_; at < cut.at; ++at) {
+  for (std::size_t at = flushed_; at < std::min(cut.at, log_->records().size()); ++at) {
     const Record& record = log_->records()[at];
     if (!record.changes()) {
       continue;
@@ -165,7 +171,7 @@ Status Replay::keep_some(const Fd& target, const Cut& cut) const {
       const std::uint64_t until =
           whole ? record.length
                 : std::min(record.length, (record.offset + done) / piece * piece + piece - record.offset);
-      if (rng.below(100) < percent) {
+      if (rng.below(100) < percent || record.kind == RecordKind::durable_write) {
         SBENCH_TRY(record.kind == RecordKind::zero
                        ? zero_at(target, record.offset + done, until - done)
                        : write_at(target, record.offset + done, record.data.subspan(done, until - done)));

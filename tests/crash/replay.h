@@ -24,9 +24,9 @@ struct Cut {
 };
 [[nodiscard]] Result<Cut> parse_cut(const std::string& text);
 
-/// The cuts worth making from record `first` on. Of every epoch (what lies between two flushes): nothing kept at its
-/// end, which is when most was acknowledged since the flush. Then for each of `random_points`, wherever it falls:
-/// everything kept, and some. Sorted by `at`.
+/// The cuts worth making from record `first` on. Of every epoch (what lies between two flushes or durable writes):
+/// nothing kept at its end, which is when most was acknowledged since the flush. Then for each of `random_points`,
+/// wherever it falls: everything kept, and some. Sorted by `at`.
 [[nodiscard]] std::vector<Cut> choose_cuts(const WriteLog& log, std::size_t first, std::size_t random_points,
                                            std::uint64_t seed);
 /// At most `most` of them, spread evenly, always the last.

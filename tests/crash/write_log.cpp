@@ -54,6 +54,11 @@ Result<WriteLog> WriteLog::read(const std::filesystem::path& file) {
   return log;
 }
 
+void WriteLog::add(RecordKind kind, std::uint64_t offset, std::uint64_t length, std::span<const std::byte> data) {
+  added_.emplace_back(data.begin(), data.end());
+  records_.push_back({kind, offset, length, added_.back()});
+}
+
 void WriteLog::forget_flushes(std::size_t from) {
   for (std::size_t i = from; i < records_.size(); ++i) {
     if (records_[i].kind == RecordKind::flush) {
