@@ -8,6 +8,7 @@
 
 #include "drivers/base/file.h"
 #include "drivers/base/usage_error.h"
+#include "drivers/block/guard.h"
 #include "drivers/leftovers.h"
 #include "harness/journal.h"
 
@@ -24,8 +25,13 @@ Result<Fd> lock_store(const fs::path& directory) {
   return lock;
 }
 
-Result<std::unique_ptr<Device>> attach(const LayerStore::Place& place) {
-  return place.device.empty() ? Device::attach_image(place.directory / "device.img") : Device::open_real(place.device);
+Result<std::unique_ptr<Device>> attach(const LayerStore::Place& place, Fd claim = {}) {
+  if (!place.device.empty()) {
+    return Device::open_real(place.device, std::move(claim));
+  }
+  const fs::path image = place.directory / "device.img";
+  SBENCH_TRY(check_unused(image));  // mounted through a second loop device it would be damaged
+  return Device::attach_image(image);
 }
 
 }  // namespace
@@ -38,7 +44,7 @@ LayerStore::Place store_place(const std::string& store, const std::string& devic
                         : LayerStore::Place{runtime_directory() / "stores" / fs::path(device).filename(), device};
 }
 
-Status LayerStore::format(const Place& place, const Variant& variant, std::uint64_t size_bytes) {
+Status LayerStore::format(const Place& place, const Variant& variant, std::uint64_t size_bytes, Fd claim) {
   SBENCH_TRY(make_directories(place.directory / "root"));
   SBENCH_TRY_SET(const Fd lock, lock_store(place.directory));
   if (fs::exists(place.directory / "kept")) {
@@ -54,7 +60,7 @@ Status LayerStore::format(const Place& place, const Variant& variant, std::uint6
       return errno_error("cannot make {}", (place.directory / "device.img").string());
     }
   }
-  SBENCH_TRY_SET(const auto device, attach(place));
+  SBENCH_TRY_SET(const auto device, attach(place, std::move(claim)));
   SBENCH_TRY(variant.spec->format(*device, variant.options));
   return write_text_atomic(place.directory / "store", variant.label + "\n");
 }

@@ -24,7 +24,9 @@ class LayerStore {
   };
 
   /// Makes an empty store, replacing nothing: EEXIST when `directory` holds one.
-  [[nodiscard]] static Status format(const Place& place, const Variant& variant, std::uint64_t size_bytes);
+  /// `claim`: the guard's, of place.device (device.h).
+  [[nodiscard]] static Status format(const Place& place, const Variant& variant, std::uint64_t size_bytes,
+                                     Fd claim = {});
   /// Opens it; `stay`: mounts go into this process' own namespace, to outlive it.
   /// `driver` (as typed) is needed where the folder does not know it; empty otherwise.
   [[nodiscard]] static Result<std::unique_ptr<LayerStore>> open(const Place& place, const std::string& driver, bool stay);

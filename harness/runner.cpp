@@ -115,6 +115,7 @@ Status Runner::fail(const std::string& cell, int block, const std::string& phase
 }
 
 Result<std::unique_ptr<Store>> Runner::fresh_store(const PlannedVariant& planned) {
+  SBENCH_TRY(device_.claim());
   SBENCH_TRY(discard_whole(device_));
   SBENCH_TRY(planned.variant.spec->format(device_, planned.variant.options));
   // Not the slug: ext4 writes a mount point of up to 63 bytes into its superblock, through the journal, at the first open.

@@ -12,6 +12,7 @@
 
 #include "drivers/base/file.h"
 #include "drivers/base/units.h"
+#include "drivers/block/guard.h"
 
 namespace sbench {
 namespace {
@@ -126,16 +127,30 @@ Result<std::unique_ptr<Device>> Device::attach_image(const std::filesystem::path
   return over_image(file.get());
 }
 
-Result<std::unique_ptr<Device>> Device::open_real(const std::filesystem::path& path) {
-  return open_path(path, O_RDWR | O_EXCL);
+Result<std::unique_ptr<Device>> Device::open_real(const std::filesystem::path& path, Fd claim) {
+  if (!claim.valid()) {
+    SBENCH_TRY_SET(claim, open_file(path, O_RDONLY | O_EXCL));
+  }
+  SBENCH_TRY_SET(auto device, open_path(path));
+  struct stat claimed {};
+  struct stat opened {};
+  if (::fstat(claim.get(), &claimed) != 0 || ::fstat(device->fd_.get(), &opened) != 0) {
+    return errno_error("cannot inspect {}", path.string());
+  }
+  if (claimed.st_rdev != opened.st_rdev) {
+    return plain_error(EBUSY, "{} is another device than the one that was looked at", path.string());
+  }
+  device->named_ = true;
+  device->claim_ = std::move(claim);
+  return device;
 }
 
 Result<std::unique_ptr<Device>> Device::open_shared(const std::filesystem::path& path) {
-  return open_path(path, O_RDWR);
+  return open_path(path);
 }
 
-Result<std::unique_ptr<Device>> Device::open_path(const std::filesystem::path& path, int flags) {
-  SBENCH_TRY_SET(Fd fd, open_file(path, flags));
+Result<std::unique_ptr<Device>> Device::open_path(const std::filesystem::path& path) {
+  SBENCH_TRY_SET(Fd fd, open_file(path, O_RDWR));
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) {
     return errno_error("cannot inspect {}", path.string());
@@ -182,6 +197,18 @@ Result<DeviceCounters> Device::counters() const {
   return counters;
 }
 
+Status Device::claim(int patience_ms) {
+  if (!named_ || claim_.valid()) {
+    return {};
+  }
+  claim_ = Fd(::open(path_.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
+  if (!claim_.valid() && errno == EBUSY) {
+    SBENCH_TRY(check_unused(path_, patience_ms));
+    claim_ = Fd(::open(path_.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
+  }
+  return claim_.valid() ? Status() : Status(errno_error("cannot claim {}", path_));
+}
+
 Status Device::discard_all() {
   Fd opened;
   int fd = fd_.get();
@@ -197,14 +224,9 @@ Status Device::discard_all() {
 }
 
 void Device::release_exclusive() {
-  if (kind_ == Kind::real) {
+  claim_.reset();
+  if (kind_ == Kind::real) {  // a loop device clears itself at its last close
     fd_.reset();
-    return;
-  }
-  // A loop device clears itself at its last close: swap an exclusive open for a plain one first.
-  Fd plain(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
-  if (plain.valid()) {
-    fd_ = std::move(plain);
   }
 }
 

@@ -42,8 +42,9 @@ class Device {
                                                                   std::uint64_t size_bytes);
   /// A loop device over an existing image file, for stores that persist (`sbench layer`).
   [[nodiscard]] static Result<std::unique_ptr<Device>> attach_image(const std::filesystem::path& image);
-  /// The named block device, opened exclusively (EBUSY when something holds it).
-  [[nodiscard]] static Result<std::unique_ptr<Device>> open_real(const std::filesystem::path& path);
+  /// The named block device, claimed: opened exclusively (EBUSY when something holds it). `claim`, if given, is
+  /// that of guard.h for the same device, held ever since it was looked at; another device by now is EBUSY.
+  [[nodiscard]] static Result<std::unique_ptr<Device>> open_real(const std::filesystem::path& path, Fd claim = {});
   /// A device that an earlier process of ours left mounted (`sbench layer mount`), not exclusively.
   [[nodiscard]] static Result<std::unique_ptr<Device>> open_shared(const std::filesystem::path& path);
 
@@ -55,21 +56,26 @@ class Device {
   [[nodiscard]] bool direct_io() const { return direct_io_; }
 
   [[nodiscard]] Result<DeviceCounters> counters() const;
+  /// Claims a named device again, between two stores: EBUSY, with what uses it, when somebody took
+  /// it meanwhile and keeps it for `patience_ms`.
+  [[nodiscard]] Status claim(int patience_ms = 3000);
   /// Discards every block, so that each format starts from the same state.
   /// Devices that cannot discard are left as they are.
   [[nodiscard]] Status discard_all();
-  /// Lets a file system be mounted: gives up the exclusive open, keeps the device alive.
+  /// Lets a file system be made or mounted, which claims the device itself: gives up the claim, keeps the device alive.
   void release_exclusive();
 
  private:
   Device() = default;
   [[nodiscard]] static Result<std::unique_ptr<Device>> over_image(int image_fd);
-  [[nodiscard]] static Result<std::unique_ptr<Device>> open_path(const std::filesystem::path& path, int flags);
+  [[nodiscard]] static Result<std::unique_ptr<Device>> open_path(const std::filesystem::path& path);
   Kind kind_ = Kind::loop;
   std::string path_;
   std::uint64_t size_bytes_ = 0;
   bool direct_io_ = false;
+  bool named_ = false;  ///< by the user: others may want it, too
   Fd fd_;
+  Fd claim_;
 };
 
 }  // namespace sbench

@@ -1,5 +1,6 @@
 #include "drivers/devicemapper/dm_device.h"
 
+#include <fcntl.h>
 #include <libdevmapper.h>
 #include <unistd.h>
 
@@ -115,7 +116,8 @@ Result<std::string> first_target(int type, const std::string& name) {
 }  // namespace
 
 bool kernel_has_device_mapper() {
-  if (::access("/dev/mapper/control", F_OK) == 0) {
+  // A node alone says nothing: libdevmapper's tools make one on any kernel. Opening it loads the module.
+  if (Fd(::open("/dev/mapper/control", O_RDWR | O_CLOEXEC)).valid()) {
     return true;
   }
   const auto misc = read_text("/proc/misc");  // "236 device-mapper" wherever dm is built in or loaded

@@ -50,17 +50,19 @@ Status format_store(const LayerFlags& flags, Console& console) {
     return plain_error(ENOTSUP, "{} cannot run here: {}; {}", variant.label, availability.reason, availability.remedy);
   }
   const std::uint64_t size_bytes = parse_size(flags.size, "--size");
+  Fd claim;
   if (!flags.device.empty()) {
-    SBENCH_TRY_SET(const DeviceFacts facts, inspect_device(flags.device));
+    SBENCH_TRY_SET(DeviceFacts facts, inspect_device(flags.device));
     require_formattable(facts, kStoreBytesMin, flags.wipe);
     if (!flags.yes) {
       throw UsageError("{} will be overwritten; add --yes when that is meant", facts.path);
     }
+    claim = std::move(facts.claim);
   } else if (size_bytes < kStoreBytesMin) {
     throw UsageError("--size {} is too small; at least {} are needed", flags.size,
                      human_size(static_cast<double>(kStoreBytesMin)));
   }
-  SBENCH_TRY(LayerStore::format(place_of(flags), variant, size_bytes));
+  SBENCH_TRY(LayerStore::format(place_of(flags), variant, size_bytes, std::move(claim)));
   console.err << fmt::format("formatted {} for {}\n", flags.store.empty() ? flags.device : flags.store, variant.label);
   return {};
 }

@@ -93,7 +93,7 @@ void confirm_wipe(const DeviceFacts& facts, bool yes, Console& console) {
   }
   console.err << fmt::format("{} ({}{}) will be overwritten. Type its name to go on: ", facts.path,
                              human_size(static_cast<double>(facts.size_bytes)),
-                             facts.signature.empty() ? "" : ", carries " + facts.signature)
+                             facts.signatures.empty() ? "" : fmt::format(", carries {}", fmt::join(facts.signatures, ", ")))
               << std::flush;
   std::string typed;
   std::getline(console.in, typed);
@@ -105,10 +105,10 @@ void confirm_wipe(const DeviceFacts& facts, bool yes, Console& console) {
 Result<std::unique_ptr<Device>> open_device(const RunFlags& flags, Console& console) {
   const RunRequest& request = flags.request;
   if (!request.device.empty()) {
-    SBENCH_TRY_SET(const DeviceFacts facts, inspect_device(request.device));
+    SBENCH_TRY_SET(DeviceFacts facts, inspect_device(request.device));
     require_formattable(facts, kDeviceBytesMin, flags.wipe);
     confirm_wipe(facts, flags.yes, console);
-    return Device::open_real(facts.path);
+    return Device::open_real(facts.path, std::move(facts.claim));  // held since before the question
   }
   const std::uint64_t size_bytes = parse_size(request.image_size, "--image-size");
   if (size_bytes < kDeviceBytesMin) {

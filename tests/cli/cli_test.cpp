@@ -188,7 +188,7 @@ TEST(Cli, devices_that_are_not_free_are_refused_untouched) {
   const Fd holder(::open(device.path().c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
   result = run_on(device.path(), {"--wipe", "--yes"});
   EXPECT_EQ(result.exit_code, kExitUsage);
-  EXPECT_THAT(result.err, HasSubstr("in use by another program"));
+  EXPECT_THAT(result.err, HasSubstr("is claimed by something that shows itself nowhere"));
   EXPECT_EQ(*run_checked({"dumpe2fs", "-h", device.path()}), *superblock) << "a refused device must not change";
   EXPECT_FALSE(std::filesystem::exists(folder.path() / "out"));
 }

@@ -158,7 +158,7 @@ TEST_F(Commands, a_place_without_a_store_or_in_use_is_exit_code_5) {
   const auto device = must(Device::attach_image(image()));
   const auto checked = run_command({"check", image()});
   EXPECT_EQ(checked.exit_code, kExitNothingRan);
-  EXPECT_THAT(checked.err, HasSubstr("is in use: it is attached to " + device->path()));
+  EXPECT_THAT(checked.err, HasSubstr("is in use by the loop device " + device->path()));
   EXPECT_EQ(run_command({"check", device->path()}).exit_code, kExitOk) << "through the device it is free";
 }
 
