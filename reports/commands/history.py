@@ -92,6 +92,7 @@ def _trend(arguments: argparse.Namespace) -> int:
         if not canvas.available():
             raise errors.ReportError("cannot draw figures: python3-matplotlib is missing; install it")
         picture = trend.draw(chosen, nights[-1].control)
+        picture.supxlabel(trend.LEGEND, fontsize=8)
         canvas.settle(picture, f"{', '.join(dict.fromkeys(t.engine for t in chosen))} engines, {nights[-1].facts['device']['kind']} device, {len(nights)} nights")
         replace(Path(arguments.output), canvas.png_file(picture) if arguments.output.endswith(".png") else canvas.svg_file(picture).encode("utf-8"))
     documents = [trend.row(t) for t in chosen]

@@ -46,4 +46,4 @@ def build(run_set: RunSet, history_name: str) -> list[Figure]:
         f"Shown: the {len(shown)} series of {len(ordered)} that moved or waver most.",
         f"{moved} of {len(ordered)} series changed their level",
         ("series", "engine", "state", "level", "detects", "nights", "changes"), rows, partial(trend.draw, shown, newest.control),
-        legend="Grey band: the baseline; filled: confirmed alarm; hollow: suspect; cross: night not counted; dotted lines: a version changed.", prose=True)]
+        legend=trend.LEGEND, prose=True)]

@@ -117,7 +117,8 @@ def _draw(steps: np.ndarray, spreads: list[tuple[str, float]], effects: list[tup
     ax = axes[0][2]
     ax.plot(range(1, len(effects) + 1), [100 * e for _, _, e in effects], color="#6b7280", marker=".", ls="")
     ax.axhline(100 * QUARANTINE, color="#b45309", lw=1, ls=(0, (4, 2)))
-    ax.set(yscale="log", xlabel="rows × drivers, sorted", title="smallest visible effect")
+    ax.set(yscale="log", xlabel="rows × drivers, sorted", title="smallest visible effect", xlim=(0.5, len(effects) + 0.5))
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ticks = [t for t in (1, 3, 10, 30, 100, 300) if t <= 1.2 * max(100 * e for _, _, e in effects)] or [1]
     ax.set_yticks(ticks, labels=[f"{t} %" for t in ticks])
     ax.minorticks_off()

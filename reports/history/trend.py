@@ -91,6 +91,9 @@ def row(trend: Trend) -> dict[str, Any]:
             "detectable": last.baseline.detectable if last.baseline else None, "nights": len(trend.values), "changes": changes}
 
 
+LEGEND = "Grey band: the baseline; filled: confirmed alarm; hollow: suspect; cross: night not counted; dotted lines: a version changed."
+
+
 def _panel(ax: Any, trend: Trend) -> None:
     from ..figures import canvas
 
