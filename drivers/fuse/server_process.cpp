@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
@@ -62,6 +63,25 @@ void close_all_but(std::vector<int> kept) {
   ::syscall(SYS_close_range, from, ~0U, 0U);
 }
 
+/// Files that the parent has mapped shared (SQLite's index of its write-ahead log) would keep their mounts busy as long as
+/// the server lives. Anonymous shared memory shows as /dev/zero, and is what parent and server talk through.
+void unmap_shared_files() {
+  const auto maps = read_text("/proc/self/maps");
+  std::istringstream lines(maps.ok() ? *maps : std::string());
+  for (std::string line; std::getline(lines, line);) {
+    unsigned long begin = 0;
+    unsigned long end = 0;
+    char access[5] = {};
+    const auto path = line.find('/');
+    const bool is_shared_file = std::sscanf(line.c_str(), "%lx-%lx %4s", &begin, &end, access) == 3 && access[3] == 's' &&
+                                path != std::string::npos && line.compare(path, 9, "/dev/zero") != 0 &&
+                                line.compare(path, 7, "/memfd:") != 0;
+    if (is_shared_file) {
+      ::munmap(reinterpret_cast<void*>(begin), end - begin);
+    }
+  }
+}
+
 /// Makes a forked copy of sbench a server: a session, signals, descriptors and memory of its own.
 void become_server(const std::string& name, const std::vector<int>& kept) {
   constexpr int kSetIoFlusher = 57;  // PR_SET_IO_FLUSHER: reclaiming memory never waits for this process' own files
@@ -73,6 +93,7 @@ void become_server(const std::string& name, const std::vector<int>& kept) {
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   close_all_but(kept);
+  unmap_shared_files();
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   ::dup2(null, STDIN_FILENO);
   ::dup2(null, STDOUT_FILENO);

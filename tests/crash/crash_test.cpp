@@ -169,7 +169,11 @@ CutRunOptions options_by_hand(const std::string& driver) {
 
 /// Boots user-mode Linux, lets the driver run there on a device that dm-log-writes logs, and checks the cuts: there too
 /// where this kernel has no such driver.
-void run_in_guest(const std::string& driver) {
+void run_in_guest(std::string driver) {
+  const auto chosen = parse_variant(driver).options;
+  if (chosen.contains("engine") && chosen.at("engine") == "auto") {
+    driver += (driver.find(':') == std::string::npos ? ":" : ",") + std::string("engine=kernel");  // here and there
+  }
   const testing::TemporaryFolder folder;
   CutRunOptions options = options_by_hand(driver);
   GuestJob job;
@@ -181,8 +185,9 @@ void run_in_guest(const std::string& driver) {
   const bool check_here = reason_not_here(driver).empty();
   job.init = SBENCH_BINARY;
   job.argv = {std::filesystem::read_symlink("/proc/self/exe"), "--gtest_filter=*CutsByHand*", "--gtest_brief=1"};
-  for (const char* name : {"SBENCH_CRASH_DRIVER", "SBENCH_TEST_SEED", "SBENCH_CRASH_STEPS", "SBENCH_CRASH_CUT",
-                           "SBENCH_CRASH_POINTS", "SBENCH_CRASH_RANDOM"}) {
+  job.environment["SBENCH_CRASH_DRIVER"] = driver;
+  for (const char* name :
+       {"SBENCH_TEST_SEED", "SBENCH_CRASH_STEPS", "SBENCH_CRASH_CUT", "SBENCH_CRASH_POINTS", "SBENCH_CRASH_RANDOM"}) {
     job.environment[name] = environment(name, "");
   }
   job.environment["DM_DISABLE_UDEV"] = "1";

@@ -1,5 +1,6 @@
 // server_process_test.cpp: servers that end, die, hang, or are left, and what they cost.
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include <thread>
@@ -46,6 +47,19 @@ TEST_F(ServerProcess, stop_refuses_while_the_tree_is_in_use) {
   EXPECT_EQ(::write(file.get(), "still", 5), 5);
   file.reset();
   must(served.server->stop());
+}
+
+TEST_F(ServerProcess, what_the_parent_has_mapped_stays_free_of_later_servers) {
+  Served first;
+  write_text(first.at() / "file", std::string(4096, 'x'));
+  Fd file = must_open(first.at() / "file", O_RDONLY);
+  void* mapped = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, file.get(), 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  Served second;  // forked now
+  ASSERT_EQ(::munmap(mapped, 4096), 0);
+  file.reset();
+  must(first.server->stop());
+  must(second.server->stop());
 }
 
 TEST_F(ServerProcess, a_file_system_that_cannot_be_made_says_why) {
