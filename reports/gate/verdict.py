@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import errors, likeness, text
 from ..history.night import Night, gated_metrics
-from .replay import Judged, Replay
+from .replay import BLOCKS_MIN, Judged, Replay
 from .rule import RULE, ExactOutcome, Outcome
 
 GROUP_MIN = 3
@@ -159,7 +159,7 @@ class Verdict:
         """One sentence."""
         judged = self.judged
         if self.code == errors.NOTHING:
-            return "nothing was measured that has a control beside it"
+            return f"no case ran in {BLOCKS_MIN} blocks on a driver and on {self.judged.night.control} beside it; measure with --blocks 9"
         if self.alarms:
             new = sum(a.new for a in self.alarms)
             return f"{new} new, {len(self.alarms) - new} known" + (f"; {'; '.join(self.groups)}" if self.groups else "")
