@@ -14,6 +14,7 @@
 #include "harness/layer_store.h"
 #include "harness/live_case.h"
 #include "images/image.h"
+#include "images/manifest.h"
 #include "workloads/content/bind_mount.h"
 #include "workloads/content/scratch.h"
 #include "workloads/dockerfile/build.h"
@@ -260,13 +261,15 @@ class DriverPart {
 /// The image's layers from below, and the instruction that made each.
 Result<std::vector<std::pair<LayerId, std::string>>> layers_made_by(const fs::path& image_folder,
                                                                     const std::string& image) {
-  const fs::path file = image_folder / "imagedb/content/sha256" / image.substr(std::min<std::size_t>(image.size(), 7));
+  SBENCH_TRY_SET(const std::string digits, sha256_digits(image, image_folder.string()));
+  const fs::path file = image_folder / "imagedb/content/sha256" / digits;
   SBENCH_TRY_SET(const std::string text, read_text(file));
   const json config = json::parse(text);
   std::vector<std::pair<LayerId, std::string>> all;
   std::string chain;
   for (std::size_t i = 0; i < config.at("rootfs").at("diff_ids").size(); ++i) {
     const std::string diff_id = config.at("rootfs").at("diff_ids").at(i);
+    SBENCH_TRY(sha256_digits(diff_id, file.string()));
     chain = chain_id(chain, diff_id);
     const fs::path folder = image_folder / "layerdb/sha256" / chain.substr(7);
     all.emplace_back(read_trimmed(folder / "cache-id"), config.at("history").at(i).at("created_by"));
@@ -279,8 +282,14 @@ Result<KeptContainer> read_container(const fs::path& directory, const fs::path& 
   const json config = json::parse(text);
   KeptContainer container;
   container.id = config.at("ID");
-  container.name = config.at("Name").get<std::string>().substr(1);
+  container.name = config.at("Name");
+  container.name.erase(0, 1);  // Docker's slash
   container.driver = config.at("Driver");
+  for (const auto& name : {container.id, container.driver}) {  // parts of paths below
+    if (name.empty() || name.front() == '.' || name.find('/') != std::string::npos) {
+      return plain_error(EINVAL, "{}: '{}' is no name of a container or driver", file.string(), name);
+    }
+  }
   const fs::path images = directory / "image" / container.driver;
   container.layer = read_trimmed(images / "layerdb/mounts" / container.id / "mount-id");
   for (const auto& [target, point] : config.at("MountPoints").items()) {

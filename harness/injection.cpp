@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::size_t kAlignment = 4096;
 constexpr std::chrono::milliseconds kSpin{2};
+constexpr double kShareMax = 1000;
 constexpr const char* kForm = "--inject '{}' is not REGEX=slow:20% or REGEX=write:1400K";
 
 }  // namespace
@@ -44,7 +45,7 @@ std::optional<Injection> Injection::parse(const std::string& text) {
   } else if (kind == "write") {
     injection.write_bytes_ = parse_size(amount, "--inject") / kAlignment * kAlignment;
   }
-  if (!(injection.slow_share_ > 0) && injection.write_bytes_ == 0) {
+  if (!(injection.slow_share_ > 0 && injection.slow_share_ <= kShareMax) && injection.write_bytes_ == 0) {
     throw UsageError(kForm, text);
   }
   return injection;

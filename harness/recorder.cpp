@@ -119,12 +119,13 @@ Result<std::unique_ptr<Recorder>> Recorder::resume(const std::filesystem::path& 
   std::string line;
   off_t good_bytes = 0;
   while (std::getline(lines, line) && !lines.eof()) {
-    const json record = json::parse(line, nullptr, false);
-    if (record.is_discarded() || !record.contains("type") || !record.contains("value")) {
+    try {
+      const json record = json::parse(line);
+      recorder->take(record.at("type").get<std::string>(), record.at("value"));
+    } catch (const json::exception&) {
       return plain_error(EINVAL, "{} is damaged after {} bytes; start a new run with another --output",
                          lines_path.string(), good_bytes);
     }
-    recorder->take(record["type"].get<std::string>(), record["value"]);
     good_bytes += static_cast<off_t>(line.size() + 1);
   }
   if (recorder->header_.is_null()) {

@@ -135,7 +135,11 @@ class ArchiveFiles final : public ImageFiles {
     }
     Member member;
     if (entry.hard_link_target.has_value()) {
-      member.link_target = "/" + *entry.hard_link_target;
+      const auto target = contained_path(*entry.hard_link_target);
+      if (!target.ok()) {
+        return plain_error(EINVAL, "{}: the entry {} leads out of the archive", path_, entry.name.substr(0, 256));
+      }
+      member.link_target = "/" + *target;
     } else if (S_ISLNK(entry.mode)) {
       member.link_target = entry.link_target;
     } else if (S_ISREG(entry.mode)) {

@@ -15,8 +15,8 @@ namespace {
 
 class Scanner {
  public:
-  Scanner(std::string shown, ByteSink* content, std::size_t entries_max)
-      : shown_(std::move(shown)), content_(content), entries_max_(entries_max) {}
+  Scanner(std::string shown, ByteSink* content, std::size_t entries_max, std::uint64_t bytes_max)
+      : shown_(std::move(shown)), content_(content), entries_max_(entries_max), bytes_max_(bytes_max) {}
 
   Result<ScannedLayer> scan(ByteSource& tar) {
     TarReader reader(tar);
@@ -75,6 +75,9 @@ class Scanner {
       made.hard_link_target = *target;
     } else if (S_ISREG(entry.mode)) {
       made.size_bytes = entry.size_bytes;
+      if (made.size_bytes > bytes_max_ - layer_.content_bytes) {
+        return plain_error(EFBIG, "{}: {} takes its content beyond {} bytes", shown_, made.path.substr(0, 256), bytes_max_);
+      }
       SBENCH_TRY(take_content(reader, made));
     }
     layer_.entries.push_back(std::move(made));
@@ -90,6 +93,9 @@ class Scanner {
       }
       if (!run->has_value()) {
         break;
+      }
+      if ((*run)->offset > entry.size_bytes || (*run)->data.size() > entry.size_bytes - (*run)->offset) {
+        return plain_error(EINVAL, "{}: {} has content behind its end", shown_, entry.path.substr(0, 256));
       }
       SBENCH_TRY(fill_hole(entry, at, (*run)->offset));
       SBENCH_TRY(take_bytes(entry, (*run)->data));
@@ -118,15 +124,16 @@ class Scanner {
   std::string shown_;
   ByteSink* content_;
   std::size_t entries_max_;
+  std::uint64_t bytes_max_;
   ScannedLayer layer_;
 };
 
 }  // namespace
 
 Result<ScannedLayer> scan_layer(std::span<const std::byte> tar, const std::string& shown, ByteSink* content,
-                                std::size_t entries_max) {
+                                std::size_t entries_max, std::uint64_t holes_max) {
   MemorySource source(tar);
-  return Scanner(shown, content, entries_max).scan(source);
+  return Scanner(shown, content, entries_max, tar.size() + holes_max).scan(source);
 }
 
 }  // namespace sbench

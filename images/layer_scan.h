@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "drivers/base/result.h"
+#include "drivers/base/units.h"
 #include "drivers/layer/byte_stream.h"
 
 namespace sbench {
@@ -36,8 +37,10 @@ struct ScannedLayer {
 
 /// Reads a whole uncompressed layer tar. Content of regular files, holes filled, goes to `content`
 /// in the entries' order when it is not null. EINVAL for a damaged tar, a name or hard link that
-/// leads out of the layer, more than `entries_max` entries (EFBIG); `shown` names the layer.
+/// leads out of the layer; EFBIG for more than `entries_max` entries, or more than `holes_max` bytes
+/// of content that the tar does not hold: a few bytes of it can claim any number of holes. `shown` names the layer.
 [[nodiscard]] Result<ScannedLayer> scan_layer(std::span<const std::byte> tar, const std::string& shown,
-                                              ByteSink* content = nullptr, std::size_t entries_max = 2'000'000);
+                                              ByteSink* content = nullptr, std::size_t entries_max = 2'000'000,
+                                              std::uint64_t holes_max = kGiB);
 
 }  // namespace sbench

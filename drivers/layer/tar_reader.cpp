@@ -1,5 +1,6 @@
 #include "drivers/layer/tar_reader.h"
 
+#include <limits.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -130,6 +131,9 @@ Status TarReader::State::take(archive_entry* from) {
       return plain_error(EINVAL, "layer tar: the symbolic link {} has no target", shown(entry.name));
     }
     entry.link_target = target;
+    if (entry.link_target.size() >= PATH_MAX) {
+      return make_error(ENAMETOOLONG, "layer tar: the target of the symbolic link {}", shown(entry.name));
+    }
   } else if (S_ISCHR(entry.mode) || S_ISBLK(entry.mode)) {
     entry.device_number = ::makedev(::archive_entry_rdevmajor(from), ::archive_entry_rdevminor(from));
   } else if (!S_ISDIR(entry.mode) && !S_ISFIFO(entry.mode)) {

@@ -1,5 +1,7 @@
 #include "drivers/thin_pool/block_cache.h"
 
+#include <algorithm>
+#include <functional>
 #include <span>
 
 #include "drivers/base/hash.h"
@@ -28,13 +30,23 @@ Status BlockCache::verify(const Block& block, std::uint64_t number, BlockKind ki
     return damaged(fmt::format("transaction {} wrote it, the superblock knows none after {}", header.transaction,
                                running_ - 1));
   }
+  // What searches them relies on it; a node that is full beyond its capacity is the tree's to refuse.
+  if ((kind == BlockKind::mapping || kind == BlockKind::devices) && header.count <= kBodyBytes / sizeof(std::uint64_t)) {
+    const std::span keys(block.body<std::uint64_t>(), header.count);
+    if (std::adjacent_find(keys.begin(), keys.end(), std::greater_equal<>()) != keys.end()) {
+      return damaged("its keys are out of order");
+    }
+  }
   return {};
 }
 
 Result<BlockPtr> BlockCache::read(std::uint64_t number, BlockKind kind) {
   for (auto* pinned : {&new_, &sealed_}) {
     if (const auto found = pinned->find(number); found != pinned->end()) {
-      SBENCH_CHECK(found->second->header().kind == kind);
+      if (found->second->header().kind != kind) {
+        return plain_error(EUCLEAN, "metadata block {} ({}) is damaged: it is a {}, made a moment ago", number,
+                           to_string(kind), to_string(found->second->header().kind));
+      }
       return found->second;
     }
   }

@@ -42,8 +42,8 @@ class BlockCache {
   BlockCache(BlockIo& io, std::uint64_t blocks, std::uint64_t transaction, std::size_t clean_max)
       : io_(io), blocks_(blocks), running_(transaction + 1), clean_max_(clean_max) {}
 
-  /// EUCLEAN, naming block and fault, when it is damaged, misplaced, of another
-  /// kind, or newer than the last committed transaction. Not to be changed unless is_new().
+  /// EUCLEAN, naming block and fault, when it is damaged, misplaced, of another kind, newer
+  /// than the last committed transaction, or a tree's node with its keys out of order. Not to be changed unless is_new().
   [[nodiscard]] Result<BlockPtr> read(std::uint64_t number, BlockKind kind);
   /// A zeroed new block.
   [[nodiscard]] BlockPtr make(std::uint64_t number, BlockKind kind);

@@ -1,6 +1,7 @@
 #include "drivers/thin_pool/btree.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 namespace sbench::thin_pool {
@@ -81,13 +82,16 @@ void BTree::move_entries(Block& from, std::uint32_t first, Block& to) const {
   from.header().count = static_cast<std::uint16_t>(first);
 }
 
+Error BTree::damaged(std::uint64_t number, const std::string& what) const {
+  return plain_error(EUCLEAN, "metadata block {} ({}) is damaged: {}", number, to_string(kind_), what);
+}
+
 Result<BlockPtr> BTree::read_node(std::uint64_t number, int level) {
   SBENCH_TRY_SET(BlockPtr node, cache_.read(number, kind_));
   const BlockHeader& header = node->header();
   const bool level_fits = level == kAnyLevel ? header.level < kLevelsMax : header.level == level;
   if (!level_fits || header.count > capacity(header.level) || (header.level > 0 && header.count == 0)) {
-    return plain_error(EUCLEAN, "metadata block {} ({}) is damaged: level {}, {} entries", number, to_string(kind_),
-                       header.level, header.count);
+    return damaged(number, fmt::format("level {}, {} entries", header.level, header.count));
   }
   return node;
 }
@@ -176,7 +180,7 @@ Result<std::uint64_t> BTree::insert(std::uint64_t root, std::uint64_t key, const
     set_child(*node, at, next->number());
     if (next->header().count == capacity(next->header().level)) {
       SBENCH_TRY(split_child(*node, at, *next));
-      at = position(*node, key);
+      at += key < keys(*node)[at + 1] ? 0 : 1;  // one of the two halves, whatever a damaged tree's other keys say
       SBENCH_TRY_SET(next, read_node(child(*node, at), node->header().level - 1));
     }
     node = next;
@@ -193,7 +197,9 @@ Result<std::uint64_t> BTree::insert(std::uint64_t root, std::uint64_t key, const
 
 Status BTree::free_node(std::uint64_t number) {
   SBENCH_TRY_SET(const std::uint32_t left, metadata_.remove(number));
-  SBENCH_CHECK(left == 0);
+  if (left > 0) {
+    return damaged(number, fmt::format("it is empty but has {} references more", left));
+  }
   cache_.drop(number);
   return {};
 }
@@ -201,6 +207,9 @@ Status BTree::free_node(std::uint64_t number) {
 /// Joins a thin child with its neighbour when both fit well into one node.
 Status BTree::merge_child(Block& parent, std::uint32_t at) {
   const std::uint32_t left_at = at + 1 < parent.header().count ? at : at - 1;
+  if (child(parent, left_at) == child(parent, left_at + 1)) {
+    return damaged(parent.number(), "two entries name the same node");
+  }
   SBENCH_TRY_SET(const BlockPtr left_seen, read_node(child(parent, left_at), parent.header().level - 1));
   SBENCH_TRY_SET(const BlockPtr right_seen, read_node(child(parent, left_at + 1), parent.header().level - 1));
   const std::uint32_t limit = capacity(left_seen->header().level) / 4 * 3;
@@ -219,7 +228,9 @@ Status BTree::merge_child(Block& parent, std::uint32_t at) {
 Status BTree::erase_below(Block& node, std::uint64_t key) {
   const std::uint32_t at = position(node, key);
   if (node.header().level == 0) {
-    SBENCH_CHECK(node.header().count > 0 && keys(node)[at] == key);
+    if (node.header().count == 0 || keys(node)[at] != key) {
+      return damaged(node.number(), fmt::format("key {} is not where it was found", key));
+    }
     erase_at(node, at);
     return {};
   }
@@ -270,16 +281,23 @@ Status BTree::drop_node(std::uint64_t number, int level) {
 
 Status BTree::drop(std::uint64_t root) { return drop_node(root, kAnyLevel); }
 
-Result<bool> BTree::visit_node(std::uint64_t number, int level, std::uint64_t first, std::uint64_t last,
-                               const Visit& visit) {
-  SBENCH_TRY_SET(const BlockPtr node, read_node(number, level));
-  for (std::uint32_t i = position(*node, first); i < node->header().count; ++i) {
-    const std::uint64_t key = keys(*node)[i];
+Result<bool> BTree::visit_node(const Below& below, std::uint64_t first, std::uint64_t last, const Visit& visit) {
+  SBENCH_TRY_SET(const BlockPtr node, read_node(below.number, below.level));
+  const std::uint32_t count = node->header().count;
+  const std::uint64_t* all = keys(*node);
+  // The first key of a node may be too small, and stands for everything below the second.
+  if ((count > 0 && all[count - 1] > below.key_max) || (count > 1 && all[1] < below.key_min)) {
+    return damaged(below.number, "its keys are not those its parent says");
+  }
+  for (std::uint32_t i = position(*node, first); i < count; ++i) {
+    const std::uint64_t key = all[i];
     if (key > last) {
       return false;
     }
     if (node->header().level > 0) {
-      SBENCH_TRY_SET(const bool more, visit_node(child(*node, i), node->header().level - 1, first, last, visit));
+      const Below next{child(*node, i), node->header().level - 1, i == 0 ? below.key_min : key,
+                       i + 1 < count ? all[i + 1] - 1 : below.key_max};
+      SBENCH_TRY_SET(const bool more, visit_node(next, first, last, visit));
       if (!more) {
         return false;
       }
@@ -294,7 +312,8 @@ Result<bool> BTree::visit_node(std::uint64_t number, int level, std::uint64_t fi
 }
 
 Status BTree::for_each(std::uint64_t root, std::uint64_t first, std::uint64_t last, const Visit& visit) {
-  SBENCH_TRY_SET([[maybe_unused]] const bool whole, visit_node(root, kAnyLevel, first, last, visit));
+  SBENCH_TRY_SET([[maybe_unused]] const bool whole,
+                 visit_node({root, kAnyLevel, 0, std::numeric_limits<std::uint64_t>::max()}, first, last, visit));
   return {};
 }
 

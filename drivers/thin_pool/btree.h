@@ -46,7 +46,7 @@ class BTree {
   [[nodiscard]] std::byte* value(Block& node, std::uint32_t at) const;
   [[nodiscard]] const std::byte* value(const Block& node, std::uint32_t at) const;
   [[nodiscard]] std::uint64_t child(const Block& node, std::uint32_t at) const;
-  /// A node whose header makes sense: level below its parent's, count within its capacity, keys in order.
+  /// A node whose header makes sense: level below its parent's, count within its capacity. Its keys are in order.
   [[nodiscard]] Result<BlockPtr> read_node(std::uint64_t number, int level);
 
  private:
@@ -67,8 +67,15 @@ class BTree {
   [[nodiscard]] Status merge_child(Block& parent, std::uint32_t at);
   [[nodiscard]] Status free_node(std::uint64_t number);
   [[nodiscard]] Status drop_node(std::uint64_t number, int level);
-  [[nodiscard]] Result<bool> visit_node(std::uint64_t number, int level, std::uint64_t first, std::uint64_t last,
-                                        const Visit& visit);
+  /// A node and the keys its parent has it for: a tree whose entries share nodes ends in an error, not in ages.
+  struct Below {
+    std::uint64_t number = 0;
+    int level = kAnyLevel;
+    std::uint64_t key_min = 0;
+    std::uint64_t key_max = 0;
+  };
+  [[nodiscard]] Result<bool> visit_node(const Below& below, std::uint64_t first, std::uint64_t last, const Visit& visit);
+  [[nodiscard]] Error damaged(std::uint64_t number, const std::string& what) const;
 
   BlockCache& cache_;
   SpaceMap& metadata_;

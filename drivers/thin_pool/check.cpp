@@ -99,6 +99,10 @@ class Checker {
       if (node.header().level > 0) {
         walk(tree, {tree.child(node, i), node.header().level - 1, i == 0 ? place.key_min : keys[i], key_max}, whose);
       } else if (&tree == &metadata_.device_tree()) {
+        if (keys[i] >= kDeviceIds) {
+          damage(whose, fmt::format("it names a device {}", keys[i]));
+          return;
+        }
         check_device(static_cast<DeviceId>(keys[i]), tree.value(node, i));
       } else {
         check_mapping(keys[i], tree.value(node, i), whose);
@@ -129,6 +133,9 @@ class Checker {
     std::memcpy(&record, value, sizeof(record));
     const std::string whose = fmt::format("thin device {}", id);
     ++report_.devices;
+    if (record.size_bytes > kDeviceBytesMax || record.mapped_chunks < record.own_chunks) {
+      find(whose + ": its record makes no sense");
+    }
     walk(metadata_.mapping_tree(), {record.root, -1, 0, kKeyMax}, whose);
     if (damaged_) {
       return;
@@ -143,7 +150,7 @@ class Checker {
           const Mapping mapping = Mapping::unpack(packed);
           mapped += mapping.is_zero() ? 0 : 1;
           own += !mapping.is_zero() && mapping.time >= record.created_time ? 1 : 0;
-          if (chunk * chunk_bytes >= record.size_bytes) {
+          if (chunk >= record.size_bytes / chunk_bytes + (record.size_bytes % chunk_bytes != 0 ? 1 : 0)) {
             find(fmt::format("{}: chunk {} lies behind its end", whose, chunk));
           }
           return true;

@@ -14,6 +14,7 @@ namespace sbench::thin_pool {
 namespace {
 
 constexpr std::uint64_t kCacheBytes = std::uint64_t{64} << 20;
+constexpr std::size_t kLineBytesMax = 500;
 
 /// Neighbouring chunks at neighbouring blocks, of one time.
 struct Run {
@@ -74,7 +75,11 @@ bool parse_head(std::istringstream& words, Dump& dump) {
   dump.geometry = {fields["chunk_bytes"], fields["metadata_blocks"], fields["data_offset"], fields["data_chunks"]};
   dump.skip_zeroing = fields["skip_zeroing"] != 0;
   dump.time = static_cast<std::uint32_t>(fields["time"]);
-  return fields["time"] < kTimes;
+  // What does not overflow where it is multiplied; whether it fits on the device is seen later.
+  return fields["time"] < kTimes && dump.geometry.chunk_bytes >= kChunkBytesMin &&
+         dump.geometry.chunk_bytes <= kChunkBytesMax && dump.geometry.chunk_bytes % kChunkBytesMin == 0 && dump.geometry.metadata_blocks > 0 &&
+         dump.geometry.metadata_blocks <= kCountedMax && dump.geometry.data_chunks <= kCountedMax && dump.geometry.data_chunks > 0 &&
+         dump.geometry.data_offset <= kDeviceBytesMax && dump.geometry.data_offset % kBlockBytes == 0;
 }
 
 bool parse_device(std::istringstream& words, Dump& dump) {
@@ -92,7 +97,7 @@ bool parse_device(std::istringstream& words, Dump& dump) {
   device.record.snapshotted_time = static_cast<std::uint32_t>(fields["snapshotted"]);
   device.record.transaction = fields["transaction"];
   dump.devices.push_back(std::move(device));
-  return true;
+  return fields["size_bytes"] <= kDeviceBytesMax && fields["created"] <= dump.time && fields["snapshotted"] <= dump.time;
 }
 
 /// "0+16 120 3" or, for zeros, "0+16".
@@ -109,11 +114,12 @@ bool parse_run(std::istringstream& words, bool zero, Dump& dump) {
   run.first.block = Mapping::kZeroBlock;
   if (!zero) {
     good = good && words >> run.first.block >> time && run.first.block <= dump.geometry.data_chunks &&
-           run.length <= dump.geometry.data_chunks - run.first.block && time <= dump.time;
+           run.length <= dump.geometry.data_chunks - run.first.block && time <= dump.time && run.first.block < dump.geometry.data_chunks;
   }
-  const auto& record = dump.devices.back().record;
-  good = good && run.length > 0 && run.chunk < kDeviceBytesMax && run.length < kDeviceBytesMax &&
-         (run.chunk + run.length - 1) * dump.geometry.chunk_bytes < record.size_bytes;
+  const auto& [id, record, before] = dump.devices.back();
+  const std::uint64_t chunks = (record.size_bytes + dump.geometry.chunk_bytes - 1) / dump.geometry.chunk_bytes;
+  const bool behind = before.empty() || before.back().chunk + before.back().length <= run.chunk;
+  good = good && run.length > 0 && run.chunk < chunks && run.length <= chunks - run.chunk && behind;
   run.first.time = static_cast<std::uint32_t>(time);
   dump.devices.back().runs.push_back(run);
   return good;
@@ -138,8 +144,9 @@ Result<Dump> parse_dump(std::istream& text) {
     } else {
       good = ended = kind == "end";
     }
+    good = good && line.size() <= kLineBytesMax;
     if (!good) {
-      return plain_error(EINVAL, "line {} is not one of a thin pool's dump: {}", number, line);
+      return plain_error(EINVAL, "line {} is not one of a thin pool's dump: {}", number, line.substr(0, kLineBytesMax));
     }
   }
   if (!ended) {
@@ -197,7 +204,7 @@ Status dump_pool(BlockIo& io, const std::function<Status(std::string_view line)>
 Status restore_pool(BlockIo& io, std::istream& text) {
   SBENCH_TRY_SET(const Dump dump, parse_dump(text));
   const Geometry& geometry = dump.geometry;
-  const std::uint64_t end = geometry.data_offset + geometry.data_chunks * geometry.chunk_bytes;
+  const std::uint64_t end = geometry.data_offset + geometry.data_chunks * geometry.chunk_bytes;  // parse_head() saw to it that it can
   SBENCH_TRY(divide_device(io.size_bytes(), geometry.chunk_bytes, geometry.metadata_blocks * kBlockBytes));
   if (geometry.metadata_blocks * kBlockBytes > geometry.data_offset || end > io.size_bytes()) {
     return plain_error(EINVAL, "the dump's pool has {} bytes and does not fit on a device of {}", end, io.size_bytes());

@@ -34,8 +34,7 @@ Result<Geometry> divide_device(std::uint64_t device_bytes, std::uint64_t chunk_b
                        human_size(static_cast<double>(device_bytes)), format_size(chunk_bytes),
                        human_size(static_cast<double>(geometry.data_offset + chunks_min * chunk_bytes)));
   }
-  geometry.data_chunks = std::min((device_bytes - geometry.data_offset) / chunk_bytes,
-                                  kCountsPerPage * kLinksPerIndex * kLinksPerIndex);
+  geometry.data_chunks = std::min((device_bytes - geometry.data_offset) / chunk_bytes, kCountedMax);
   return geometry;
 }
 

@@ -46,6 +46,7 @@ inline constexpr std::uint64_t kBodyBytes = kBlockBytes - sizeof(BlockHeader);
 
 inline constexpr std::uint64_t kCountsPerPage = kBodyBytes / sizeof(std::uint32_t);
 inline constexpr std::uint64_t kLinksPerIndex = kBodyBytes / sizeof(std::uint64_t);
+inline constexpr std::uint64_t kCountedMax = kCountsPerPage * kLinksPerIndex * kLinksPerIndex;  ///< blocks a space map can count
 
 /// A space map as the superblock names it.
 struct SpaceMapRoot {

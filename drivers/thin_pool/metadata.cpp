@@ -120,6 +120,9 @@ Result<DeviceRecord> Metadata::device(DeviceId id) {
   if (!exists) {
     return plain_error(ENOENT, "the pool has no thin device {}", id);
   }
+  if (record.size_bytes > kDeviceBytesMax || record.mapped_chunks < record.own_chunks) {
+    return plain_error(EUCLEAN, "thin device {} is damaged: its record makes no sense", id);
+  }
   if (known_records_.size() >= kKnownRecordsMax) {
     known_records_.clear();
   }
@@ -137,6 +140,9 @@ Result<std::vector<DeviceId>> Metadata::device_ids() {
   std::vector<DeviceId> ids;
   SBENCH_TRY(devices_->for_each(superblock_.device_root, 0, std::numeric_limits<std::uint64_t>::max(),
                                 [&ids](std::uint64_t key, const std::byte*) -> Result<bool> {
+                                  if (key >= kDeviceIds) {
+                                    return plain_error(EUCLEAN, "the device tree is damaged: it names a device {}", key);
+                                  }
                                   ids.push_back(static_cast<DeviceId>(key));
                                   return true;
                                 }));

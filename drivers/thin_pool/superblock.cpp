@@ -33,8 +33,14 @@ std::string fault_of(const Block& block, const Superblock& superblock) {
   }
   const bool sound = superblock.chunk_bytes >= kChunkBytesMin && superblock.chunk_bytes <= kChunkBytesMax &&
                      superblock.chunk_bytes % kChunkBytesMin == 0 &&
-                     superblock.metadata.size * kBlockBytes <= superblock.data_offset &&
-                     superblock.data_offset + superblock.data.size * superblock.chunk_bytes <= superblock.device_bytes;
+                     superblock.metadata.size > kSuperblockSlots &&
+                     superblock.metadata.size <= superblock.data_offset / kBlockBytes &&
+                     superblock.data_offset % kBlockBytes == 0 && superblock.data_offset <= superblock.device_bytes &&
+                     superblock.data.size > 0 && superblock.metadata.size <= kCountedMax &&
+                     superblock.data.size <= kCountedMax &&
+                     superblock.data.size <= (superblock.device_bytes - superblock.data_offset) / superblock.chunk_bytes &&
+                     superblock.metadata.allocated <= superblock.metadata.size &&
+                     superblock.data.allocated <= superblock.data.size && superblock.time < kTimes;
   return sound ? "" : "sizes that do not fit together";
 }
 

@@ -58,58 +58,69 @@ std::size_t match_class(const std::string& pattern, std::size_t at, char c, bool
   return at < pattern.size() ? at + 1 : std::string::npos;
 }
 
-bool fits_from(const std::string& pattern, std::size_t p, const std::string& name, std::size_t n) {
-  while (p < pattern.size()) {
-    if (pattern[p] == '*') {
-      for (std::size_t rest = n; rest <= name.size(); ++rest) {
-        if (fits_from(pattern, p + 1, name, rest)) {
-          return true;
-        }
-      }
-      return false;
-    }
-    if (n >= name.size()) {
-      return false;
-    }
-    if (pattern[p] == '[') {
-      bool fits = false;
-      p = match_class(pattern, p, name[n], fits);
-      if (p == std::string::npos || !fits) {
-        return false;
-      }
-    } else {
-      p += pattern[p] == '\\' && p + 1 < pattern.size() ? 1 : 0;
-      if (pattern[p] != '?' && pattern[p] != name[n]) {
-        return false;
-      }
-      ++p;
-    }
-    ++n;
+/// One character of the name against the pattern at `at`, which is no star; where the pattern goes on, npos when it does not fit.
+std::size_t match_one(const std::string& pattern, std::size_t at, char c) {
+  if (pattern[at] == '[') {
+    bool fits = false;
+    const std::size_t end = match_class(pattern, at, c, fits);
+    return fits ? end : std::string::npos;
   }
-  return n == name.size();
+  const bool any = pattern[at] == '?';
+  at += pattern[at] == '\\' && at + 1 < pattern.size() ? 1 : 0;
+  return any || pattern[at] == c ? at + 1 : std::string::npos;
 }
 
-bool parts_fit(const std::vector<std::string>& pattern, std::size_t p, const std::vector<std::string>& path,
-               std::size_t n) {
-  if (p == pattern.size()) {
-    return true;  // the path, or a folder above it
-  }
-  if (pattern[p] == "**") {
-    for (std::size_t rest = n; rest <= path.size(); ++rest) {
-      if (parts_fit(pattern, p + 1, path, rest)) {
-        return p + 1 < pattern.size() || rest > n || n < path.size();
+/// Folder by folder, every place in the path that the pattern's parts so far can have led to: no pattern takes more than
+/// its parts times the path's.
+bool parts_fit(const std::vector<std::string>& pattern, const std::vector<std::string>& path) {
+  std::vector<bool> places(path.size() + 1);
+  places[0] = true;
+  for (std::size_t p = 0; p < pattern.size(); ++p) {
+    std::vector<bool> next(path.size() + 1);
+    bool reached = false;
+    for (std::size_t n = 0; n <= path.size(); ++n) {
+      reached = reached || places[n];
+      if (pattern[p] != "**") {
+        next[n] = n > 0 && places[n - 1] && name_fits(pattern[p], path[n - 1]);
+      } else if (p + 1 < pattern.size()) {
+        next[n] = reached;
+      } else if (n < path.size() && places[n]) {
+        return true;  // a last ** needs something that it stands for
       }
     }
-    return false;
+    places = std::move(next);
   }
-  return n < path.size() && name_fits(pattern[p], path[n]) && parts_fit(pattern, p + 1, path, n + 1);
+  return std::find(places.begin(), places.end(), true) != places.end();  // the path, or a folder above it
 }
 
 bool has_wildcard(const std::string& part) { return part.find_first_of("*?[\\") != std::string::npos; }
 
 }  // namespace
 
-bool name_fits(const std::string& pattern, const std::string& name) { return fits_from(pattern, 0, name, 0); }
+bool name_fits(const std::string& pattern, const std::string& name) {
+  // What a star stands for grows only when the rest does not fit, and only the last star's: earlier ones stay as short as they can.
+  std::size_t p = 0;
+  std::size_t star = std::string::npos;
+  std::size_t star_end = 0;
+  for (std::size_t n = 0; n < name.size();) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      star_end = n;
+      continue;
+    }
+    const std::size_t next = p < pattern.size() ? match_one(pattern, p, name[n]) : std::string::npos;
+    if (next != std::string::npos) {
+      p = next;
+      ++n;
+    } else if (star != std::string::npos) {
+      p = star + 1;
+      n = ++star_end;
+    } else {
+      return false;
+    }
+  }
+  return pattern.find_first_not_of('*', p) == std::string::npos;
+}
 
 IgnoreRules IgnoreRules::parse(const std::string& text, const std::string& file) {
   IgnoreRules made;
@@ -147,7 +158,7 @@ bool IgnoreRules::leaves_out(const std::string& path) const {
   const auto parts = parts_of(path);
   bool out = false;
   for (const auto& rule : rules_) {
-    if (out == rule.exception && parts_fit(rule.parts, 0, parts, 0)) {
+    if (out == rule.exception && parts_fit(rule.parts, parts)) {
       out = !rule.exception;
     }
   }

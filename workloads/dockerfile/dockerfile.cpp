@@ -39,6 +39,9 @@ bool is_variable(const std::string& name) {
                      [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; });
 }
 
+/// What a Dockerfile may come to with all variables replaced, and each step's arguments counted anew.
+constexpr std::size_t kBytesMax = 64 << 20;
+
 class Parser {
  public:
   Parser(const std::string& text, std::string file, const std::map<std::string, std::string>& arguments)
@@ -62,6 +65,14 @@ class Parser {
   [[noreturn]] void fail(const std::string& what) const { throw UsageError("{}:{}: {}", file_, line_, what); }
   [[nodiscard]] Complain complain() const {
     return [this](const std::string& what) { fail(what); };
+  }
+
+  /// Some lines of variables that hold each other can ask for more than a machine has.
+  void spend(std::size_t bytes) {
+    spent_ += bytes;
+    if (spent_ > kBytesMax) {
+      fail(fmt::format("with its variables replaced, the file is longer than {} MiB", kBytesMax >> 20));
+    }
   }
 
   void take(const std::string& keyword, const std::string& rest) {
@@ -107,6 +118,10 @@ class Parser {
     if (made.text.empty()) {
       made.text = fmt::format("{} {}", to_string(made.kind), fmt::join(made.words, " "));
     }
+    spend(made.text.size());
+    for (const auto& word : made.words) {
+      spend(word.size());
+    }
     if (!made_.stages.empty()) {
       made_.stages.back().instructions.push_back(std::move(made));
     }
@@ -146,6 +161,9 @@ class Parser {
   void inherit_environment(int stage) {
     if (stage >= 0) {
       environment_ = environments_[static_cast<std::size_t>(stage)];
+      for (const auto& [name, value] : environment_) {
+        spend(2 * (name.size() + value.size()));
+      }
     }
   }
 
@@ -174,6 +192,7 @@ class Parser {
       made.arguments = arguments_;
       std::string values;
       for (const auto& [name, value] : arguments_) {
+        spend(2 * (name.size() + value.size()));
         values += fmt::format(" {}={}", name, value);
       }
       made.text = fmt::format("|{}{} {}", arguments_.size(), values, made.text);
@@ -316,6 +335,7 @@ class Parser {
   const std::map<std::string, std::string>& given_;
   DockerfileLines lines_;
   unsigned line_ = 0;
+  std::size_t spent_ = 0;
   Dockerfile made_;
   std::map<std::string, std::string> globals_;      ///< ARG before FROM
   std::map<std::string, std::string> arguments_;    ///< ARG of this stage

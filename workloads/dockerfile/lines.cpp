@@ -16,6 +16,10 @@ std::string trimmed(const std::string& text) {
   return first == std::string::npos ? std::string() : text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
 }
 
+/// A word that is longer when its variables are replaced could be no program's argument or variable (MAX_ARG_STRLEN).
+constexpr std::size_t kWordBytesMax = 128 * 1024;
+constexpr unsigned kNestingMax = 32;
+
 bool is_name(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
 
 /// "# escape=`" before anything else.
@@ -36,8 +40,12 @@ std::optional<std::string> directive(const std::string& line) {
 /// Expands one word from left to right.
 class WordExpander {
  public:
-  WordExpander(const std::string& word, char escape, const Lookup& lookup, const Complain& complain)
-      : word_(word), escape_(escape), lookup_(lookup), complain_(complain) {}
+  WordExpander(const std::string& word, char escape, const Lookup& lookup, const Complain& complain, unsigned depth = 0)
+      : word_(word), escape_(escape), lookup_(lookup), complain_(complain), depth_(depth) {
+    if (depth > kNestingMax) {
+      complain_(fmt::format("${{}} within each other more than {} times", kNestingMax));
+    }
+  }
 
   std::string expand() {
     std::string out;
@@ -65,6 +73,9 @@ class WordExpander {
       } else {
         ++at_;
         out += c;
+      }
+      if (out.size() > kWordBytesMax) {
+        complain_(fmt::format("a word gets longer than {} bytes when its variables are replaced", kWordBytesMax));
       }
     }
     if (quote != 0) {
@@ -99,9 +110,9 @@ class WordExpander {
     } else if (rest.empty()) {
       return value.value_or("");
     } else if (rest.starts_with(":-")) {
-      return filled ? *value : WordExpander(rest.substr(2), escape_, lookup_, complain_).expand();
+      return filled ? *value : WordExpander(rest.substr(2), escape_, lookup_, complain_, depth_ + 1).expand();
     } else if (rest.starts_with(":+")) {
-      return filled ? WordExpander(rest.substr(2), escape_, lookup_, complain_).expand() : "";
+      return filled ? WordExpander(rest.substr(2), escape_, lookup_, complain_, depth_ + 1).expand() : "";
     } else {
       complain_(fmt::format("${{{}}} is a kind of expansion that is not understood", inside));
     }
@@ -124,6 +135,7 @@ class WordExpander {
   char escape_;
   const Lookup& lookup_;
   const Complain& complain_;
+  unsigned depth_;
   std::size_t at_ = 0;
 };
 

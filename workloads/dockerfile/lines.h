@@ -29,7 +29,8 @@ using Complain = std::function<void(const std::string& what)>;
 [[nodiscard]] std::vector<std::string> split_words(const std::string& text, char escape, const Complain& complain);
 
 using Lookup = std::function<std::optional<std::string>(const std::string& name)>;
-/// Quotes taken away, escapes resolved, variables replaced (an unknown one by nothing).
+/// Quotes taken away, escapes resolved, variables replaced (an unknown one by nothing). Complains of words that get longer
+/// than 128 KiB, and of ${} nested deeper than 32.
 [[nodiscard]] std::string expand_word(const std::string& word, char escape, const Lookup& lookup,
                                       const Complain& complain);
 
