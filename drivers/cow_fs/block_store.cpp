@@ -33,7 +33,7 @@ bool BlockStore::is_plausible(const BlockPointer& pointer) const {
   return pointer.address % kSector == 0 && pointer.physical_bytes % kSector == 0 && pointer.physical_bytes > 0 &&
          pointer.logical_bytes % kSector == 0 && pointer.logical_bytes <= kRecordMax && pointer.logical_bytes > 0 &&
          pointer.physical_bytes <= pointer.logical_bytes && pointer.compression <= Compression::lz4 &&
-         pointer.address < io_.size_bytes() && pointer.physical_bytes <= io_.size_bytes() - pointer.address;
+         holds_blocks(header_, pointer.address, pointer.physical_bytes);
 }
 
 Result<BytesRef> decode(const BlockPointer& pointer, BytesRef physical) {

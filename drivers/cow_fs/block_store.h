@@ -23,7 +23,8 @@ struct CacheFigures {
 
 class BlockStore {
  public:
-  BlockStore(BlockIo& io, std::uint64_t cache_bytes) : io_(io), cache_bytes_(cache_bytes) {}
+  BlockStore(BlockIo& io, const LabelHeader& header, std::uint64_t cache_bytes)
+      : io_(io), header_(header), cache_bytes_(cache_bytes) {}
   ~BlockStore();
   BlockStore(const BlockStore&) = delete;
   BlockStore& operator=(const BlockStore&) = delete;
@@ -51,8 +52,10 @@ class BlockStore {
 
   [[nodiscard]] BlockIo& io() { return io_; }
   [[nodiscard]] CacheFigures figures() const { return {hits_, misses_, cached_}; }
-  /// Whether sizes and compression of a pointer make sense, and its address is on the device.
+  /// Whether sizes and compression of a pointer make sense, and it stands where blocks may: in one region, behind its maps.
   [[nodiscard]] bool is_plausible(const BlockPointer& pointer) const;
+  /// No pool has more blocks: what counts beyond goes in circles.
+  [[nodiscard]] std::uint64_t blocks_max() const { return header_.device_bytes / kSector; }
 
  private:
   struct Cached {
@@ -67,6 +70,7 @@ class BlockStore {
   [[nodiscard]] BytesRef find(const BlockPointer& pointer);
 
   BlockIo& io_;
+  LabelHeader header_;
   std::uint64_t cache_bytes_;
   std::unordered_map<std::uint64_t, Cached> cache_;
   std::list<std::uint64_t> uses_;  ///< addresses, most recently used first

@@ -141,6 +141,10 @@ class Checker {
       find("{}: its dead list is missing", name);
       return;
     }
+    if ((*list)->dnode().size / sizeof(DeadBucket) > core_->blocks.blocks_max()) {
+      find("{}: its dead list is longer than the pool", name);
+      return;
+    }
     std::vector<DeadBucket> buckets((*list)->dnode().size / sizeof(DeadBucket));
     if (const Status read = (*list)->read(0, std::as_writable_bytes(std::span(buckets))); !read.ok()) {
       find("{}: {}", name, read.error().what);
@@ -149,6 +153,10 @@ class Checker {
     for (const DeadBucket& bucket : buckets) {
       const auto blocks = meta_->open(bucket.list);
       std::uint64_t bytes = 0;
+      if (bucket.blocks > core_->blocks.blocks_max()) {
+        find("{}: its dead list after group {} holds more blocks than the pool", name, bucket.after);
+        continue;
+      }
       for (std::uint64_t i = 0; blocks.ok() && i < bucket.blocks; ++i) {
         BlockPointer pointer;
         if (!(*blocks)->read(i * sizeof(pointer), std::as_writable_bytes(std::span(&pointer, 1))).ok() ||

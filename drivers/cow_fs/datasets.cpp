@@ -60,7 +60,8 @@ Status Pool::load_dead(Dataset& dataset) {
     return {};
   }
   SBENCH_TRY_SET(const ObjectRef list, meta_.open(dataset.record.dead_list));
-  if (list->dnode().type != ObjectType::dead_list || list->dnode().size % sizeof(DeadBucket) != 0) {
+  if (list->dnode().type != ObjectType::dead_list || list->dnode().size % sizeof(DeadBucket) != 0 ||
+      list->dnode().size / sizeof(DeadBucket) > core_.blocks.blocks_max()) {
     return plain_error(EUCLEAN, "{}: object {} is no dead list", dataset.name(), list->id());
   }
   dataset.dead.resize(list->dnode().size / sizeof(DeadBucket));
@@ -239,6 +240,9 @@ Status Pool::destroy_snapshot(Dataset& snapshot) {
       continue;
     }
     SBENCH_TRY_SET(const ObjectRef list, meta_.open(bucket.list));
+    if (bucket.blocks > core_.blocks.blocks_max()) {
+      return plain_error(EUCLEAN, "{}: its dead list holds more blocks than the pool", next.name());
+    }
     std::vector<BlockPointer> blocks(kFanOut);
     for (std::uint64_t done = 0; done < bucket.blocks; done += blocks.size()) {
       blocks.resize(std::min<std::uint64_t>(kFanOut, bucket.blocks - done));

@@ -65,6 +65,20 @@ Result<Place> find_leaf(Object& directory, std::uint64_t position) {
   return Place{depth, false};
 }
 
+/// The first position behind `position`, which is in no leaf, that is in one; 2^63 when there is none.
+Result<std::uint64_t> next_leaf(Object& directory, std::uint64_t position) {
+  const unsigned depth = std::min(attributes_of(directory).depth, kDepthMax);
+  std::uint64_t next = std::uint64_t{1} << kPositionBits;
+  for (unsigned d = 0; d <= depth; ++d) {
+    SBENCH_TRY_SET(const auto leaf, directory.next_block(leaf_number(position, d)));
+    const std::uint64_t first = (std::uint64_t{1} << d) - 1;
+    if (leaf && *leaf <= 2 * first) {
+      next = std::min(next, (*leaf - first) << (kPositionBits - d));
+    }
+  }
+  return next;
+}
+
 /// Offset in the leaf of the entry that `matches`; 0 when there is none.
 template <typename Matches>
 Result<std::size_t> scan(std::span<const std::byte> leaf, Matches&& matches) {
@@ -228,7 +242,9 @@ Status add_name(Object& directory, std::string_view name, std::uint64_t object, 
 
 Status replace_name(Object& directory, std::string_view name, std::uint64_t object, std::uint8_t type) {
   SBENCH_TRY_SET(const Found found, find(directory, name));
-  SBENCH_CHECK(found.at != 0);
+  if (found.at == 0) {
+    return plain_error(EUCLEAN, "a directory has lost the name '{}'", name);
+  }
   SBENCH_TRY_SET(const auto leaf, directory.modify_block(found.leaf));
   auto entry = load<LeafEntry>(leaf.data() + found.at);
   entry.object = object;
@@ -239,7 +255,9 @@ Status replace_name(Object& directory, std::string_view name, std::uint64_t obje
 
 Status remove_name(Object& directory, std::string_view name) {
   SBENCH_TRY_SET(const Found found, find(directory, name));
-  SBENCH_CHECK(found.at != 0);
+  if (found.at == 0) {
+    return plain_error(EUCLEAN, "a directory has lost the name '{}'", name);
+  }
   SBENCH_TRY_SET(const auto leaf, directory.modify_block(found.leaf));
   auto header = load<LeafHeader>(leaf.data());
   const std::uint16_t bytes = load<LeafEntry>(leaf.data() + found.at).bytes;
@@ -265,22 +283,34 @@ Status list_names(Object& directory, std::uint64_t position, const std::function
   if (directory.dnode().block_bytes == 0) {
     return {};
   }
+  std::uint64_t left = directory.set().core().blocks.blocks_max();
   while (position < std::uint64_t{1} << kPositionBits) {
     SBENCH_TRY_SET(const Place place, find_leaf(directory, position));
-    if (place.exists) {
-      SBENCH_TRY_SET(const BytesRef leaf, directory.block(leaf_number(position, place.depth)));
-      std::vector<Name> names;
-      SBENCH_TRY(read_leaf(*leaf, [&](const Name& name) {
-        if (name.position >= position) {
-          names.push_back(name);
-        }
-        return true;
-      }));
-      std::sort(names.begin(), names.end(), [](const Name& a, const Name& b) { return a.position < b.position; });
-      for (const Name& name : names) {
-        if (!take(name)) {
-          return {};
-        }
+    if (!place.exists) {
+      SBENCH_TRY_SET(position, next_leaf(directory, position));
+      continue;
+    }
+    if (left-- == 0) {
+      return plain_error(EUCLEAN, "a directory has more leaves than the pool has blocks");
+    }
+    const std::uint64_t number = leaf_number(position, place.depth);
+    SBENCH_TRY_SET(const BytesRef leaf, directory.block(number));
+    std::vector<Name> names;
+    bool astray = false;
+    SBENCH_TRY(read_leaf(*leaf, [&](const Name& name) {
+      astray = astray || leaf_number(name.position, place.depth) != number;
+      if (name.position >= position) {
+        names.push_back(name);
+      }
+      return !astray;
+    }));
+    if (astray) {
+      return plain_error(EUCLEAN, "a directory's leaf holds a name that belongs elsewhere");
+    }
+    std::sort(names.begin(), names.end(), [](const Name& a, const Name& b) { return a.position < b.position; });
+    for (const Name& name : names) {
+      if (!take(name)) {
+        return {};
       }
     }
     position = (prefix_of(position, place.depth) + 1) << (kPositionBits - place.depth);

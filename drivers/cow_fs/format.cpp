@@ -121,11 +121,20 @@ Result<LabelHeader> divide_device(std::uint64_t device_bytes) {
   return header;
 }
 
+bool holds_blocks(const LabelHeader& header, std::uint64_t address, std::uint64_t bytes) {
+  if (address < header.region_offset || (address - header.region_offset) / header.region_bytes >= header.regions) {
+    return false;
+  }
+  const std::uint64_t at = (address - header.region_offset) % header.region_bytes;
+  const std::uint64_t end = std::min(address - at + header.region_bytes, header.device_bytes - kLabelBytes);
+  return at >= 2 * header.bitmap_bytes && address < end && bytes <= end - address;
+}
+
 bool is_plausible(const LabelHeader& header, std::uint64_t device_bytes) {
   const LabelHeader fresh;
   const auto expected = divide_device(header.device_bytes);
   return std::memcmp(header.magic, fresh.magic, sizeof(fresh.magic)) == 0 && header.version == kVersion &&
-         header.device_bytes <= device_bytes && expected.ok() && header.log_offset == expected->log_offset &&
+         header.device_bytes <= device_bytes && header.device_bytes % kSector == 0 && expected.ok() && header.log_offset == expected->log_offset &&
          header.log_bytes == expected->log_bytes && header.table_offset == expected->table_offset &&
          header.table_pages == expected->table_pages && header.region_offset == expected->region_offset &&
          header.region_bytes == expected->region_bytes && header.regions == expected->regions &&

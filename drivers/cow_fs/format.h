@@ -198,6 +198,8 @@ void seal(std::span<std::byte> block);
 
 /// Where everything stands on a device of this size. ENOSPC when it is too small (4 MiB).
 [[nodiscard]] Result<LabelHeader> divide_device(std::uint64_t device_bytes);
+/// Whether blocks may stand at these `bytes`: in one region, behind its maps and before the second label.
+[[nodiscard]] bool holds_blocks(const LabelHeader& header, std::uint64_t address, std::uint64_t bytes);
 /// Whether a header read from a device describes one of this size.
 [[nodiscard]] bool is_plausible(const LabelHeader& header, std::uint64_t device_bytes);
 

@@ -49,8 +49,8 @@ std::vector<Uberblock> read_uberblocks(BlockIo& io, const LabelHeader& header, s
       const std::uint64_t at = offset + (1 + slot) * kSector;
       const bool readable = io.read(at, sector).ok();
       const auto uberblock = load<Uberblock>(sector.data());
-      if (readable && is_sealed(sector) && uberblock.magic == kUberMagic && uberblock.guid == header.guid &&
-          uberblock.group % kUberblocks == slot) {
+      if (readable && uberblock.magic == kUberMagic && uberblock.guid == header.guid &&
+          uberblock.group % kUberblocks == slot && is_sealed(sector)) {
         found.push_back(uberblock);
       } else if (damaged != nullptr &&
                  (!readable || std::any_of(sector.begin(), sector.end(), [](std::byte b) { return b != std::byte{0}; }))) {

@@ -129,7 +129,9 @@ Result<Bytes*> Object::modify(unsigned level, std::uint64_t block, bool whole) {
     return found->second.get();
   }
   const std::uint32_t bytes = level == 0 ? dnode_.block_bytes : kIndirectBytes;
-  SBENCH_CHECK(bytes > 0);
+  if (bytes == 0) {
+    return locate(plain_error(EUCLEAN, "it has no size"), level, block);
+  }
   if (level == 0) {
     SBENCH_TRY(grow_levels(block));
   }
@@ -162,9 +164,11 @@ Status Object::set_pointer(unsigned level, std::uint64_t block, const BlockPoint
 }
 
 Status Object::set_block_bytes(std::uint32_t bytes) {
-  SBENCH_CHECK(dnode_.levels == 1);
   if (bytes == dnode_.block_bytes) {
     return {};
+  }
+  if (dnode_.levels != 1) {
+    return plain_error(EUCLEAN, "{}: object {} has more blocks than one of {} bytes can", set_.label_, id_, dnode_.block_bytes);
   }
   SBENCH_TRY_SET(const bool has, has_block(0));
   if (has) {
@@ -204,7 +208,7 @@ void Object::read_ahead(std::uint64_t block) {
   std::vector<BlockPointer> wanted;
   const std::uint64_t end = std::min(block + depth, (dnode_.size + dnode_.block_bytes - 1) / dnode_.block_bytes);
   for (std::uint64_t i = std::max(block, std::min(ahead_, block + depth)); i < end; ++i) {
-    if (const auto at = pointer(0, i); at.ok()) {
+    if (const auto at = pointer(0, i); at.ok() && at->logical_bytes == dnode_.block_bytes) {
       wanted.push_back(*at);
     }
   }
@@ -329,39 +333,87 @@ Status Object::punch(std::uint64_t offset, std::uint64_t length) {
   return end > std::max(last, first) * bytes ? clear(std::max(last, first) * bytes, end) : Status();
 }
 
+Result<std::optional<std::uint64_t>> Object::next_below(unsigned level, std::uint64_t block, std::uint64_t index) {
+  SBENCH_TRY_SET(const BytesRef content, view(level, block));
+  if (!content) {
+    return std::optional<std::uint64_t>();
+  }
+  const std::uint64_t span = span_of(level - 1);
+  const std::uint64_t start = block * kFanOut * span;
+  const std::uint64_t first = index > start ? (index - start) / span : 0;
+  bool empty = true;
+  for (std::uint64_t i = first; i < kFanOut; ++i) {
+    const std::uint64_t child = block * kFanOut + i;
+    const bool hole = load<BlockPointer>(content->data() + i * sizeof(BlockPointer)).is_hole();
+    empty = empty && hole;
+    if (level == 1) {
+      if (!hole) {
+        return std::optional(child);
+      }
+    } else if (!hole || dirty_blocks_.contains(key(level - 1, child))) {
+      SBENCH_TRY_SET(const auto found, next_below(level - 1, child, index));
+      if (found) {
+        return found;
+      }
+    }
+  }
+  if (empty && first == 0 && !dirty_blocks_.contains(key(level, block))) {
+    return locate(plain_error(EUCLEAN, "it points to nothing, and so would not have been written"), level, block);
+  }
+  return std::optional<std::uint64_t>();
+}
+
+Result<std::optional<std::uint64_t>> Object::next_block(std::uint64_t index) {
+  const unsigned top = dnode_.levels - 1U;
+  std::optional<std::uint64_t> found;
+  if (top > 0 && index < span_of(top)) {
+    SBENCH_TRY_SET(found, next_below(top, 0, index));
+  } else if (top == 0 && index == 0 && !dnode_.root.is_hole()) {
+    found = 0;
+  }
+  const auto dirty = dirty_blocks_.lower_bound(key(0, index));
+  if (dirty != dirty_blocks_.end() && dirty->first < key(1, 0)) {
+    found = std::min(found.value_or(dirty->first), dirty->first);
+  }
+  return found;
+}
+
 Result<std::uint64_t> Object::seek(std::uint64_t offset, bool data) {
   const std::uint64_t bytes = dnode_.block_bytes;
-  while (offset < dnode_.size) {
-    if (bytes == 0) {
-      return data ? dnode_.size : offset;
-    }
-    const std::uint64_t index = offset / bytes;
+  if (offset >= dnode_.size || bytes == 0) {
+    return data || offset >= dnode_.size ? dnode_.size : offset;
+  }
+  const std::uint64_t end = (dnode_.size - 1) / bytes;  // the last block
+  std::uint64_t index = offset / bytes;
+  if (data) {
+    SBENCH_TRY_SET(const auto next, next_block(index));
+    return next && *next <= end ? std::max(offset, *next * bytes) : dnode_.size;
+  }
+  for (std::uint64_t left = set_.core_.blocks.blocks_max() + dirty_blocks_.size(); index <= end; ++index) {
     SBENCH_TRY_SET(const bool has, has_block(index));
-    if (has == data) {
-      return offset;
+    if (!has) {
+      return std::max(offset, index * bytes);
     }
-    std::uint64_t next = index + 1;
-    if (!has && dnode_.levels == 1) {
-      if (index > 0 || dirty_blocks_.empty()) {
-        return dnode_.size;
-      }
-    } else if (!has) {
-      const std::uint64_t end = (index / kFanOut + 1) * kFanOut;
-      SBENCH_TRY_SET(const BytesRef parent, view(1, index / kFanOut));
-      const auto dirty = dirty_blocks_.lower_bound(key(0, index));
-      next = parent || (dirty != dirty_blocks_.end() && dirty->first < key(0, end)) ? next : end;
+    if (left-- == 0) {
+      return plain_error(EUCLEAN, "{}: object {} has more blocks than the pool", set_.label_, id_);
     }
-    offset = next * bytes;
   }
   return dnode_.size;
 }
 
 Status Object::free_pointer(const BlockPointer& pointer) {
+  if (!set_.core_.blocks.is_plausible(pointer)) {
+    return plain_error(EUCLEAN, "{}: object {}: {}: its pointer makes no sense", set_.label_, id_, describe(pointer));
+  }
   dnode_.used_bytes -= std::min<std::uint64_t>(dnode_.used_bytes, pointer.physical_bytes);
   return set_.accounts_.freed(pointer);
 }
 
-Status Object::free_below(unsigned level, std::uint64_t index, std::uint64_t first, std::uint64_t end, bool doomed) {
+Status Object::free_below(unsigned level, std::uint64_t index, std::uint64_t first, std::uint64_t end, bool doomed,
+                          Budget& budget) {
+  if (budget.blocks-- == 0) {
+    return plain_error(EUCLEAN, "{}: object {}: more blocks of pointers than the pool can have", set_.label_, id_);
+  }
   SBENCH_TRY_SET(const BytesRef content, view(level, index));
   if (!content) {
     return {};
@@ -378,7 +430,7 @@ Status Object::free_below(unsigned level, std::uint64_t index, std::uint64_t fir
     const auto at = load<BlockPointer>(content->data() + i * sizeof(BlockPointer));
     const bool covered = child * span >= first && (child + 1) * span <= end;
     if (level > 1 && (!at.is_hole() || dirty_blocks_.contains(key(level - 1, child)))) {
-      SBENCH_TRY(free_below(level - 1, child, first, end, covered));
+      SBENCH_TRY(free_below(level - 1, child, first, end, covered, budget));
     }
     if (covered && !at.is_hole()) {
       SBENCH_TRY(free_pointer(at));
@@ -406,7 +458,8 @@ Status Object::free_blocks(std::uint64_t first, std::uint64_t end) {
   }
   mark_dirty();
   if (top > 0) {
-    SBENCH_TRY(free_below(top, 0, first, end, all));
+    Budget budget{set_.core_.blocks.blocks_max() + dirty_blocks_.size()};
+    SBENCH_TRY(free_below(top, 0, first, end, all, budget));
   }
   if (all && !dnode_.root.is_hole()) {
     SBENCH_TRY(free_pointer(dnode_.root));
@@ -487,7 +540,8 @@ Status ObjectSet::load(const BlockPointer& objects) {
   if ((*content)->size() >= sizeof(ObjectSetBlock)) {
     block_ = cow_fs::load<ObjectSetBlock>((*content)->data());
   }
-  if (block_.magic != kObjectSetMagic || !is_plausible(block_.dnodes) || block_.dnodes.block_bytes != kDnodeBlockBytes) {
+  if (block_.magic != kObjectSetMagic || !is_plausible(block_.dnodes) || block_.dnodes.block_bytes != kDnodeBlockBytes ||
+      block_.next_object > kObjectsMax) {
     return plain_error(EUCLEAN, "{}: {}: no object set", label_, describe(objects));
   }
   pointer_ = objects;
@@ -543,10 +597,18 @@ Status ObjectSet::remove(const ObjectRef& object) {
 }
 
 Status ObjectSet::for_each(const std::function<Status(const ObjectRef&)>& visit) {
-  for (std::uint64_t first = 0; first < block_.next_object; first += kDnodesPerBlock) {
-    SBENCH_TRY_SET(const bool stored, dnodes_->has_block(first / kDnodesPerBlock));
-    if (!stored && dirty_.empty()) {
-      continue;
+  std::uint64_t left = core_.blocks.blocks_max() + dnodes_->dirty_blocks_.size();
+  for (std::uint64_t index = 0;; ++index) {
+    SBENCH_TRY_SET(const auto stored, dnodes_->next_block(index));
+    // Objects that were never written are in no block, and only in memory.
+    const auto made = dirty_.lower_bound(index * kDnodesPerBlock);
+    if (!stored && made == dirty_.end()) {
+      return {};
+    }
+    index = std::min(stored.value_or(~std::uint64_t{0}), made == dirty_.end() ? ~std::uint64_t{0} : *made / kDnodesPerBlock);
+    const std::uint64_t first = index * kDnodesPerBlock;
+    if (first >= block_.next_object) {
+      return {};
     }
     for (std::uint64_t id = std::max<std::uint64_t>(first, 1); id < std::min(first + kDnodesPerBlock, block_.next_object); ++id) {
       auto object = open(id);
@@ -556,8 +618,10 @@ Status ObjectSet::for_each(const std::function<Status(const ObjectRef&)>& visit)
         return object.error();
       }
     }
+    if (stored == index && left-- == 0) {
+      return plain_error(EUCLEAN, "{}: more blocks of dnodes than the pool has", label_);
+    }
   }
-  return {};
 }
 
 Result<BlockPointer> ObjectSet::sync() {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <memory>
 #include <algorithm>
 #include <functional>
@@ -20,7 +21,7 @@ namespace sbench::cow_fs {
 
 /// What all object sets of a pool share.
 struct Core {
-  Core(BlockIo& io, const LabelHeader& header, std::uint64_t cache_bytes) : blocks(io, cache_bytes), space(header) {}
+  Core(BlockIo& io, const LabelHeader& header, std::uint64_t cache_bytes) : blocks(io, header, cache_bytes), space(header) {}
   BlockStore blocks;
   Space space;
   std::uint64_t group = 1;        ///< the open transaction group
@@ -67,10 +68,12 @@ class Object {
   /// A block as a whole, for structures kept in blocks; nothing when it is a hole.
   [[nodiscard]] Result<BytesRef> block(std::uint64_t index) { return view(0, index); }
   [[nodiscard]] Result<bool> has_block(std::uint64_t index);
+  /// The first block at or behind `index` that is no hole; nothing when there is none. Holes cost nothing, however large.
+  [[nodiscard]] Result<std::optional<std::uint64_t>> next_block(std::uint64_t index);
   /// To be changed; zeros when it was a hole.
   [[nodiscard]] Result<std::span<std::byte>> modify_block(std::uint64_t index);
   [[nodiscard]] Status free_blocks(std::uint64_t first, std::uint64_t end);
-  /// Only while the object has no block but the first.
+  /// Only while the object has no block but the first, else EUCLEAN: no sound directory asks for it.
   [[nodiscard]] Status set_block_bytes(std::uint32_t bytes);
 
   [[nodiscard]] Status sync();
@@ -91,7 +94,13 @@ class Object {
   [[nodiscard]] Status set_pointer(unsigned level, std::uint64_t block, const BlockPointer& pointer);
   [[nodiscard]] Status grow_levels(std::uint64_t block);
   [[nodiscard]] Status fit_block_bytes(std::uint64_t end, std::uint32_t record_bytes);
-  [[nodiscard]] Status free_below(unsigned level, std::uint64_t index, std::uint64_t first, std::uint64_t end, bool doomed);
+  [[nodiscard]] Result<std::optional<std::uint64_t>> next_below(unsigned level, std::uint64_t block, std::uint64_t index);
+  /// Blocks of pointers that are still to be met: a tree that names some twice ends in an error, not in ages.
+  struct Budget {
+    std::uint64_t blocks = 0;
+  };
+  [[nodiscard]] Status free_below(unsigned level, std::uint64_t index, std::uint64_t first, std::uint64_t end, bool doomed,
+                                  Budget& budget);
   [[nodiscard]] Status free_pointer(const BlockPointer& pointer);
   [[nodiscard]] Status write_block(unsigned level, std::uint64_t block, const DirtyBlock& content);
   void read_ahead(std::uint64_t block);
@@ -142,6 +151,8 @@ class ObjectSet {
   [[nodiscard]] std::uint64_t next_object() const { return block_.next_object; }
   /// Numbers below `next` are not given out any more.
   void skip_numbers(std::uint64_t next) { block_.next_object = std::max(block_.next_object, next); }
+  /// No set can have as many objects.
+  static constexpr std::uint64_t kObjectsMax = std::uint64_t{1} << 52;
   [[nodiscard]] Core& core() { return core_; }
   [[nodiscard]] Accounts& accounts() { return accounts_; }
   [[nodiscard]] const std::string& label() const { return label_; }

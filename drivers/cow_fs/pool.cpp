@@ -95,7 +95,8 @@ Status Pool::load() {
     }
     const auto record = cow_fs::load<DatasetRecord>(object->dnode().bonus.data());
     if (record.name_bytes == 0 || record.name_bytes > kNameMax || record.objects.is_hole() ||
-        record.record_bytes < kRecordMin || record.record_bytes > kRecordMax || !std::has_single_bit(record.record_bytes)) {
+        record.record_bytes < kRecordMin || record.record_bytes > kRecordMax || !std::has_single_bit(record.record_bytes) ||
+        record.compression > Compression::lz4 || !check_new_name({record.name.data(), record.name_bytes}).ok()) {
       return plain_error(EUCLEAN, "dataset {}: its record makes no sense", object->id());
     }
     auto dataset = std::make_unique<Dataset>(*this, object->id(), record);
@@ -104,8 +105,12 @@ Status Pool::load() {
     return {};
   }));
   for (const auto& [id, dataset] : datasets_) {
-    if (dataset->record.previous != 0 && !datasets_.contains(dataset->record.previous)) {
+    const auto previous = datasets_.find(dataset->record.previous);
+    if (dataset->record.previous != 0 && (previous == datasets_.end() || !previous->second->is_snapshot())) {
       return plain_error(EUCLEAN, "dataset {}: the snapshot before it, {}, is missing", dataset->name(), dataset->record.previous);
+    }
+    if (dataset->is_snapshot() && followers(*dataset).empty()) {
+      return plain_error(EUCLEAN, "snapshot {}: it is of no dataset", dataset->name());
     }
   }
   update_lineages();
@@ -123,6 +128,9 @@ Status Pool::replay() {
     }
     Dataset& dataset = *found->second;
     SBENCH_TRY(load_objects(dataset));
+    if (operation.next_object > ObjectSet::kObjectsMax) {
+      return plain_error(EUCLEAN, "the intent log of {} names an object {}", dataset.name(), operation.next_object);
+    }
     dataset.objects->skip_numbers(operation.next_object);
     const auto done = dataset.tree->apply(operation);
     if (!done.ok()) {

@@ -1,6 +1,8 @@
 // traverse.cpp: walks the blocks of an object set, leaving out what is older than asked for.
 //
 // A block is never older than one below it, so an old pointer ends the walk there.
+#include <unordered_set>
+
 #include "drivers/cow_fs/pool.h"
 
 namespace sbench::cow_fs {
@@ -22,7 +24,7 @@ class Walk {
     if (!content.ok()) {
       return damaged_(content.error());
     }
-    const auto block = load<ObjectSetBlock>((*content)->data());
+    const auto block = load<ObjectSetBlock>((*content)->data());  // no block is smaller than a sector
     if (block.magic != kObjectSetMagic || !is_plausible(block.dnodes)) {
       return damaged_(plain_error(EUCLEAN, "{}: no object set", describe(pointer)));
     }
@@ -36,6 +38,13 @@ class Walk {
     }
     if (pointer.level != level) {
       return damaged_(plain_error(EUCLEAN, "object {}: {}: not the level that belongs there", object, describe(pointer)));
+    }
+    const bool dnodes = level == 0 && object == 0;
+    if ((level > 0 && pointer.logical_bytes != kIndirectBytes) || (dnodes && pointer.logical_bytes != kDnodeBlockBytes)) {
+      return damaged_(plain_error(EUCLEAN, "object {}: {}: not of the size that belongs there", object, describe(pointer)));
+    }
+    if ((level > 0 || dnodes) && !met_.insert(pointer.address).second) {
+      return damaged_(plain_error(EUCLEAN, "object {}: {}: it is named twice", object, describe(pointer)));
     }
     SBENCH_TRY(visit_(pointer, object, index));
     if (level == 0 && object != 0 && !with_data_) {
@@ -71,6 +80,7 @@ class Walk {
   bool with_data_;
   const VisitBlock& visit_;
   const std::function<Status(const Error&)>& damaged_;
+  std::unordered_set<std::uint64_t> met_;  ///< blocks that lead on, by address
 };
 
 }  // namespace

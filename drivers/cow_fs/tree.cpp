@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 
 #include "drivers/base/rng.h"
 #include "drivers/cow_fs/acl.h"
@@ -268,6 +269,7 @@ Status Tree::remove_orphans() {
 }
 
 Status Tree::unlink(Operation& operation) {
+  SBENCH_TRY(check_name(operation.name));
   SBENCH_TRY_SET(const ObjectRef parent, directory(operation.node));
   SBENCH_TRY_SET(const ObjectRef object, lookup(operation.node, operation.name));
   if (S_ISDIR(attributes_of(*object).mode)) {
@@ -297,9 +299,12 @@ Status Tree::remove_directory(Operation& operation) {
 }
 
 Result<bool> Tree::is_inside(std::uint64_t id, std::uint64_t ancestor) {
-  while (id != ancestor) {
+  for (std::set<std::uint64_t> passed; id != ancestor;) {
     if (id == kRootObject) {
       return false;
+    }
+    if (!passed.insert(id).second) {
+      return plain_error(EUCLEAN, "{}: directory {} is above itself", objects_.label(), id);
     }
     SBENCH_TRY_SET(const ObjectRef object, directory(id));
     id = attributes_of(*object).parent;

@@ -207,8 +207,17 @@ class LayerApplier {
     if (branch_.parent_has_default_acl() && !link) {
       SBENCH_TRY(remove_other_xattrs(parent, name, entry.xattrs, path));
     }
-    if (::fchownat(parent, name.c_str(), entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) != 0 ||
-        (!link && ::fchmodat(parent, name.c_str(), entry.mode & 07777, 0) != 0)) {
+    // By a descriptor: fchmodat(2) would follow a link that somebody puts there meanwhile.
+    const Fd made(::openat(parent, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    struct stat status {};
+    if (!made.valid() || ::fstat(made.get(), &status) != 0) {
+      return errno_error("cannot inspect {}", path);
+    }
+    if ((status.st_mode & S_IFMT) != (entry.mode & S_IFMT)) {
+      return make_error(EBUSY, "somebody else exchanges {}", path);
+    }
+    if (::fchownat(made.get(), "", entry.uid, entry.gid, AT_EMPTY_PATH) != 0 ||
+        (!link && ::chmod(fmt::format("/proc/self/fd/{}", made.get()).c_str(), entry.mode & 07777) != 0)) {
       return errno_error("cannot set owner and mode of {}", path);
     }
     SBENCH_TRY(write_xattrs(parent, name, entry.xattrs, path));

@@ -68,7 +68,13 @@ Status prune_below(int directory, const std::string& path, const Keep& keep) {
     return WalkStep::enter;
   }));
   for (auto child = emptied.rbegin(); child != emptied.rend(); ++child) {
-    if (::unlinkat(directory, child->c_str(), AT_REMOVEDIR) != 0 && errno != ENOTEMPTY && errno != EEXIST) {
+    const auto slash = child->rfind('/');
+    Fd above;
+    if (slash != std::string::npos) {  // not by its whole path: what was a directory there may be a link by now
+      SBENCH_TRY_SET(above, open_directory(directory, child->substr(0, slash)));
+    }
+    const char* const name = child->c_str() + (slash == std::string::npos ? 0 : slash + 1);
+    if (::unlinkat(above.valid() ? above.get() : directory, name, AT_REMOVEDIR) != 0 && errno != ENOTEMPTY && errno != EEXIST) {
       return errno_error("cannot remove {} below {}", *child, path);
     }
   }
@@ -218,8 +224,7 @@ Status LayerBranch::remove(int parent, const std::string& name, const std::strin
   parent_.path.clear();  // through links, its path may have led through what goes now
   const Keep nothing = [](const struct stat&, const std::string&) { return false; };
   SBENCH_TRY_SET(const bool left, prune(parent, name, path, nothing));
-  SBENCH_CHECK(!left);
-  return {};
+  return left ? Status(make_error(ENOTEMPTY, "cannot remove {}: somebody else fills it", path)) : Status();
 }
 
 bool LayerBranch::is_mark(const struct stat& status) const {

@@ -2,6 +2,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -91,7 +94,21 @@ class Walker {
 }  // namespace
 
 Result<Fd> open_directory(int root_fd, const std::string& path) {
-  Fd fd(::openat(root_fd, path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  open_how how{};
+  how.flags = kFlags;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;  // no part of the path is a link, whoever exchanges them meanwhile
+  Fd fd(static_cast<int>(::syscall(SYS_openat2, root_fd, path.c_str(), &how, sizeof how)));
+  if (!fd.valid() && (errno == ENOSYS || errno == EPERM || errno == EAGAIN)) {  // no such call, a seccomp filter, something was renamed
+    Fd above;
+    for (std::size_t start = 0; start <= path.size() && (start == 0 || above.valid());) {
+      const std::size_t end = std::min(path.find('/', start), path.size());
+      const std::string part = path.substr(start, end - start);
+      above = Fd(::openat(above.valid() ? above.get() : root_fd, part.c_str(), kFlags));
+      start = end + 1;
+    }
+    fd = std::move(above);
+  }
   if (!fd.valid()) {
     return errno_error("cannot open the directory {}", path);
   }
