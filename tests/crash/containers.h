@@ -2,8 +2,8 @@
 //
 // Two image layers are applied and committed; containers on them append to logs, patch tables,
 // swap configurations, pass a spool, commit SQLite transactions, delete files, and write what
-// nobody syncs; a container becomes a layer with a container on it; another is removed. Before
-// each step a mark says what is tried, after its fsync returned another says that it is done:
+// nobody syncs, two of them at the same time; a container becomes a layer with a container on it; another is removed.
+// Before each step a mark says what is tried, after its fsync returned another says that it is done:
 //   layer prepare KEY, layer commit NAME KEY, layer remove ID    it begins
 //   synced                                                       Driver::sync() returned
 //   try KEY KIND VERSION PATH, did KEY KIND VERSION PATH         a file of the container KEY

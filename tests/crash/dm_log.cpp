@@ -125,6 +125,7 @@ KernelLoggedDevice::~KernelLoggedDevice() { static_cast<void>(finish()); }
 Status KernelLoggedDevice::mark(const std::string& text) {
   std::string word = text;
   std::replace(word.begin(), word.end(), ' ', kBlank);
+  const std::lock_guard lock(mutex_);
   return devicemapper::dm_message(kName, "mark " + word);
 }
 

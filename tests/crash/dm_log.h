@@ -9,6 +9,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <mutex>
 
 #include "drivers/block/device.h"
 #include "tests/crash/marks.h"
@@ -35,6 +36,7 @@ class KernelLoggedDevice final : public Marks {
   KernelLoggedDevice() = default;
   std::unique_ptr<Device> device_;
   bool stands_ = false;
+  std::mutex mutex_;  ///< libdevmapper takes one thread at a time
 };
 
 }  // namespace sbench::crash

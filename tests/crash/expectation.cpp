@@ -182,27 +182,29 @@ void Expectation::settle() {
   }
 }
 
-std::string compare_file(const std::string& root, const std::string& path, const FileState& state,
-                         const std::string* base, bool zeros_allowed) {
-  const std::string file = root + "/" + path;
-  if (state.kind == FileKind::rows) {
-    return compare_rows(file, state);
+std::string compare_content(const Result<std::string>& content, const std::string& path, const FileState& state,
+                            const std::string* base, bool zeros_allowed) {
+  if (!content.ok() && content.error().code != ENOENT) {
+    return content.error().what;
   }
-  const auto content = read_text(file);
   switch (state.kind) {
     case FileKind::append:
       if (!content.ok()) {
-        return state.acknowledged == 0 && base == nullptr && content.error().code == ENOENT ? "" : content.error().what;
+        return state.acknowledged == 0 && base == nullptr ? "" : content.error().what;
       }
       return compare_append(*content, state, path, base, zeros_allowed);
     case FileKind::patch:
       return content.ok() ? compare_patch(*content, state, path, *base) : content.error().what;
     default:
-      if (!content.ok() && content.error().code != ENOENT) {
-        return content.error().what;
-      }
       return compare_swap(content, state, path, base);
   }
+}
+
+std::string compare_file(const std::string& root, const std::string& path, const FileState& state,
+                         const std::string* base, bool zeros_allowed) {
+  const std::string file = root + "/" + path;
+  return state.kind == FileKind::rows ? compare_rows(file, state)
+                                      : compare_content(read_text(file), path, state, base, zeros_allowed);
 }
 
 }  // namespace sbench::crash

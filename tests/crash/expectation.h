@@ -49,8 +49,11 @@ class Expectation {
   std::map<LayerId, std::shared_ptr<LayerState>> committed_as_;  ///< since the last `synced`: the new name
 };
 
-/// Why the file at `path` of a mounted tree is none of what it may be; empty when it is. `base`: its content in
-/// the image, null when it has none. `zeros_allowed`: what was appended and not acknowledged may read as zeros.
+/// Why a file whose content was read is none of what it may be; empty when it is. `base`: its content in the image,
+/// null when it has none. `zeros_allowed`: what was appended and not acknowledged may read as zeros. Not for databases.
+[[nodiscard]] std::string compare_content(const Result<std::string>& content, const std::string& path,
+                                          const FileState& state, const std::string* base, bool zeros_allowed);
+/// The same for the file at `path` of a mounted tree; a database is opened as its next user would.
 [[nodiscard]] std::string compare_file(const std::string& root, const std::string& path, const FileState& state,
                                        const std::string* base, bool zeros_allowed);
 

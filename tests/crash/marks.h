@@ -10,7 +10,8 @@ namespace sbench::crash {
 class Marks {
  public:
   virtual ~Marks() = default;
-  /// When it returns, the line stands behind every request that was answered before, and before every one that follows.
+  /// Thread-safe. When it returns, the line stands behind every request that was answered before, and before every one
+  /// that follows.
   [[nodiscard]] virtual Status mark(const std::string& text) = 0;
 };
 
