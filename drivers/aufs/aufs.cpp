@@ -11,11 +11,9 @@
 #include <unistd.h>
 
 #include "drivers/aufs/aufs_mount.h"
-#include "drivers/backing/backed_driver.h"
 #include "drivers/backing/metadata.h"
-#include "drivers/backing/mount_point.h"
 #include "drivers/base/file.h"
-#include "drivers/fuse/layer_servers.h"
+#include "drivers/fuse/served_driver.h"
 #include "drivers/layer/copy_tree.h"
 #include "drivers/layer/upper_diff.h"
 #include "drivers/union_fs/union_fs.h"
@@ -53,7 +51,7 @@ Status make_directory(const std::filesystem::path& path) {
   return {};
 }
 
-class AufsDriver final : public BackedDriver {
+class AufsDriver final : public fuse::ServedDriver {
  public:
   static Result<std::unique_ptr<Driver>> open(Device& device, const Options& options,
                                               const std::filesystem::path& root) {
@@ -79,17 +77,6 @@ class AufsDriver final : public BackedDriver {
     return upper_changes(branch_of(id), WhiteoutStyle::aufs, lowers);
   }
 
-  Result<Usage> usage(const LayerId& id) override {
-    SBENCH_TRY(table().find(id));
-    SBENCH_TRY_SET(const auto measured, measure_tree(branch_of(id)));
-    return Usage{measured.bytes_allocated, measured.inodes};
-  }
-
-  Status sync() override {
-    SBENCH_TRY(servers_.write_back());
-    return BackedDriver::sync();
-  }
-
   std::vector<std::pair<std::string, std::string>> status() override {
     auto rows = BackedDriver::status();
     rows.emplace_back("Engine", userspace_ ? "union_fs over FUSE (userspace)" : "aufs (kernel)");
@@ -103,12 +90,14 @@ class AufsDriver final : public BackedDriver {
 
  private:
   AufsDriver(Store store, Options options)
-      : BackedDriver(std::move(store)),
+      : ServedDriver(std::move(store)),
         options_(std::move(options)),
-        userspace_(in_userspace(options_)),
-        servers_(root() / "servers") {}
+        userspace_(in_userspace(options_)) {}
 
   std::filesystem::path branch_of(const LayerId& id) const { return root() / "diff" / id; }
+  std::filesystem::path changes_of(const LayerId& id) const override { return branch_of(id); }
+  std::filesystem::path shown_at(const LayerId& id) const override { return mount_of(id); }
+  WhiteoutStyle whiteout_style() const override { return WhiteoutStyle::aufs; }
   std::filesystem::path below_of(const LayerId& id) const { return root() / "layers" / id; }
   std::filesystem::path mount_of(const LayerId& id) const { return root() / "mnt" / id; }
 
@@ -173,15 +162,13 @@ class AufsDriver final : public BackedDriver {
     return remove_tree(below_of(id));
   }
 
-  Status check_not_shown(const LayerId& id) const { return check_not_shown_on(mount_of(id), id); }
-
   Result<Shown> show_layer(const LayerId& id) override {
     SBENCH_TRY_SET(const auto row, table().find(id));
     if (!row.parent) {
       return Shown{branch_of(id)};
     }
     bool adopted = false;
-    if (servers_.finds(id, mount_of(id), adopted)) {
+    if (servers().finds(id, mount_of(id), adopted)) {
       return Shown{mount_of(id), adopted};
     }
     SBENCH_TRY_SET(auto branches, branches_below(id));
@@ -205,7 +192,7 @@ class AufsDriver final : public BackedDriver {
     }
     fuse::ServerOptions server;
     server.session.name = "aufs";
-    return servers_.show(id, mount_of(id), server, [wanted] { return open_union(wanted); });
+    return servers().show(id, mount_of(id), server, [wanted] { return open_union(wanted); });
   }
 
   Status hide_layer(const LayerId& id) override {
@@ -213,25 +200,11 @@ class AufsDriver final : public BackedDriver {
     if (!row.parent) {
       return {};
     }
-    return userspace_ ? servers_.hide(id, mount_of(id)) : unmount_aufs(mount_of(id));
-  }
-
-  Status remember_shown(const LayerId& id, bool shown) override {
-    SBENCH_TRY(shown ? servers_.leave(id) : Status());
-    return BackedDriver::remember_shown(id, shown);
-  }
-
-  Result<std::uint64_t> apply_layer_tar(const LayerId& key, ByteSource& tar) override {
-    SBENCH_TRY_SET(const auto row, table().find(key));
-    if (is_mounted(key) || !check_not_shown(key).ok()) {
-      return BackedDriver::apply_layer_tar(key, tar);  // a branch in use is the union's own
-    }
-    return apply_layer(tar, branch_of(key), row.parent ? WhiteoutStyle::aufs : WhiteoutStyle::erase);
+    return userspace_ ? servers().hide(id, mount_of(id)) : unmount_aufs(mount_of(id));
   }
 
   Options options_;
   bool userspace_;
-  fuse::LayerServers servers_;  ///< empty with the kernel's engine
 };
 
 Availability probe(const Options& options) {

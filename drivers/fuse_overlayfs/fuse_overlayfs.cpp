@@ -7,13 +7,10 @@
 // what the program writes is its own dialect of overlayfs' notation.
 #include <sys/stat.h>
 
-#include "drivers/backing/backed_driver.h"
 #include "drivers/backing/metadata.h"
-#include "drivers/backing/mount_point.h"
 #include "drivers/base/file.h"
 #include "drivers/base/process.h"
-#include "drivers/fuse/layer_servers.h"
-#include "drivers/layer/apply.h"
+#include "drivers/fuse/served_driver.h"
 #include "drivers/layer/copy_tree.h"
 
 namespace sbench {
@@ -30,7 +27,7 @@ Capabilities capabilities_of(const Options& options) {
   return capabilities;
 }
 
-class FuseOverlayfsDriver final : public BackedDriver {
+class FuseOverlayfsDriver final : public fuse::ServedDriver {
  public:
   static Result<std::unique_ptr<Driver>> open(Device& device, const Options& options,
                                               const std::filesystem::path& root) {
@@ -38,17 +35,6 @@ class FuseOverlayfsDriver final : public BackedDriver {
     SBENCH_TRY_SET(auto store, open_store(std::move(backing), describe_maker(kProgram, options)));
     SBENCH_TRY(make_directories(root / "layers"));
     return std::unique_ptr<Driver>(new FuseOverlayfsDriver(std::move(store), options));
-  }
-
-  Result<Usage> usage(const LayerId& id) override {
-    SBENCH_TRY(table().find(id));
-    SBENCH_TRY_SET(const auto measured, measure_tree(diff_of(id)));
-    return Usage{measured.bytes_allocated, measured.inodes};
-  }
-
-  Status sync() override {
-    SBENCH_TRY(servers_.write_back());
-    return BackedDriver::sync();
   }
 
   std::vector<std::pair<std::string, std::string>> status() override {
@@ -65,10 +51,13 @@ class FuseOverlayfsDriver final : public BackedDriver {
 
  private:
   FuseOverlayfsDriver(Store store, Options options)
-      : BackedDriver(std::move(store)), options_(std::move(options)), servers_(root() / "servers") {}
+      : ServedDriver(std::move(store)), options_(std::move(options)) {}
 
   std::filesystem::path layer_of(const LayerId& id) const { return root() / "layers" / id; }
   std::filesystem::path diff_of(const LayerId& id) const { return layer_of(id) / "diff"; }
+  std::filesystem::path changes_of(const LayerId& id) const override { return diff_of(id); }
+  std::filesystem::path shown_at(const LayerId& id) const override { return merged_of(id); }
+  WhiteoutStyle whiteout_style() const override { return WhiteoutStyle::overlay; }
   std::filesystem::path merged_of(const LayerId& id) const { return layer_of(id) / "merged"; }
 
   Status create_layer(const LayerId& key, const ParentId& parent) override {
@@ -106,21 +95,19 @@ class FuseOverlayfsDriver final : public BackedDriver {
     return remove_tree(layer_of(id));
   }
 
-  Status check_not_shown(const LayerId& id) const { return check_not_shown_on(merged_of(id), id); }
-
   Result<Shown> show_layer(const LayerId& id) override {
     SBENCH_TRY_SET(const auto row, table().find(id));
     if (!row.parent) {
       return Shown{diff_of(id)};
     }
     bool adopted = false;
-    if (servers_.finds(id, merged_of(id), adopted)) {
+    if (servers().finds(id, merged_of(id), adopted)) {
       return Shown{merged_of(id), adopted};
     }
     SBENCH_TRY_SET(const auto command, command_for(id, row.kind == LayerTable::Kind::active));
     fuse::ServerOptions server;
     server.session.name = kProgram;
-    SBENCH_TRY(servers_.show_program(id, merged_of(id), server, command));
+    SBENCH_TRY(servers().show_program(id, merged_of(id), server, command));
     return Shown{merged_of(id), false};
   }
 
@@ -142,24 +129,10 @@ class FuseOverlayfsDriver final : public BackedDriver {
 
   Status hide_layer(const LayerId& id) override {
     SBENCH_TRY_SET(const auto row, table().find(id));
-    return row.parent ? servers_.hide(id, merged_of(id)) : Status();
-  }
-
-  Status remember_shown(const LayerId& id, bool shown) override {
-    SBENCH_TRY(shown ? servers_.leave(id) : Status());
-    return BackedDriver::remember_shown(id, shown);
-  }
-
-  Result<std::uint64_t> apply_layer_tar(const LayerId& key, ByteSource& tar) override {
-    SBENCH_TRY_SET(const auto row, table().find(key));
-    if (is_mounted(key) || !check_not_shown(key).ok()) {
-      return BackedDriver::apply_layer_tar(key, tar);
-    }
-    return apply_layer(tar, diff_of(key), row.parent ? WhiteoutStyle::overlay : WhiteoutStyle::erase);
+    return row.parent ? servers().hide(id, merged_of(id)) : Status();
   }
 
   Options options_;
-  fuse::LayerServers servers_;
 };
 
 Availability probe(const Options& options) {

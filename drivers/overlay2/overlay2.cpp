@@ -23,14 +23,12 @@
 
 #include <algorithm>
 
-#include "drivers/backing/backed_driver.h"
 #include "drivers/backing/metadata.h"
-#include "drivers/backing/mount_point.h"
 #include "drivers/backing/overlay_mount.h"
 #include "drivers/base/file.h"
 #include "drivers/base/hash.h"
 #include "drivers/driver.h"
-#include "drivers/fuse/layer_servers.h"
+#include "drivers/fuse/served_driver.h"
 #include "drivers/layer/copy_tree.h"
 #include "drivers/layer/upper_diff.h"
 #include "drivers/overlay2/index_links.h"
@@ -113,7 +111,7 @@ Status make_directory(const std::filesystem::path& path, mode_t mode) {
   return {};
 }
 
-class Overlay2Driver final : public BackedDriver {
+class Overlay2Driver final : public fuse::ServedDriver {
  public:
   static Result<std::unique_ptr<Driver>> open(Device& device, const Options& options,
                                               const std::filesystem::path& root) {
@@ -143,12 +141,6 @@ class Overlay2Driver final : public BackedDriver {
     return upper_changes(diff_of(id), WhiteoutStyle::overlay, lowers);
   }
 
-  Result<Usage> usage(const LayerId& id) override {
-    SBENCH_TRY(table().find(id));
-    SBENCH_TRY_SET(const auto measured, measure_tree(diff_of(id)));
-    return Usage{measured.bytes_allocated, measured.inodes};
-  }
-
   std::vector<std::pair<std::string, std::string>> status() override {
     auto rows = BackedDriver::status();
     rows.emplace_back("Engine", userspace_ ? "union_fs over FUSE (userspace)" : "overlayfs (kernel)");
@@ -162,20 +154,17 @@ class Overlay2Driver final : public BackedDriver {
 
   Capabilities capabilities() const override { return capabilities_of(options_); }
 
-  Status sync() override {
-    SBENCH_TRY(servers_.write_back());
-    return BackedDriver::sync();
-  }
-
  private:
   Overlay2Driver(Store store, Options options, bool userspace)
-      : BackedDriver(std::move(store)),
+      : ServedDriver(std::move(store)),
         options_(std::move(options)),
-        userspace_(userspace),
-        servers_(root() / "servers") {}
+        userspace_(userspace) {}
 
   std::filesystem::path layer_of(const LayerId& id) const { return root() / "layers" / id; }
   std::filesystem::path diff_of(const LayerId& id) const { return layer_of(id) / "diff"; }
+  std::filesystem::path changes_of(const LayerId& id) const override { return diff_of(id); }
+  std::filesystem::path shown_at(const LayerId& id) const override { return layer_of(id) / "merged"; }
+  WhiteoutStyle whiteout_style() const override { return WhiteoutStyle::overlay; }
   std::filesystem::path link_of(const LayerId& id) const { return root() / "l" / link_name(id); }
   std::string volatile_suffix() const { return options_.at("volatile") == "on" ? ",volatile" : ""; }
 
@@ -265,8 +254,6 @@ class Overlay2Driver final : public BackedDriver {
     return remove_tree(layer_of(id));
   }
 
-  Status check_not_shown(const LayerId& id) const { return check_not_shown_on(layer_of(id) / "merged", id); }
-
   Result<Shown> show_layer(const LayerId& id) override {
     SBENCH_TRY_SET(const auto row, table().find(id));
     if (!row.parent) {
@@ -274,7 +261,7 @@ class Overlay2Driver final : public BackedDriver {
     }
     const auto merged = layer_of(id) / "merged";
     bool adopted = false;
-    if (servers_.finds(id, merged, adopted)) {
+    if (servers().finds(id, merged, adopted)) {
       return Shown{merged, adopted};
     }
     const bool writable = row.kind == LayerTable::Kind::active;
@@ -317,30 +304,16 @@ class Overlay2Driver final : public BackedDriver {
     }
     fuse::ServerOptions server;
     server.session.name = "overlay2";
-    return servers_.show(id, merged, server, [wanted] { return open_union(wanted); });
+    return servers().show(id, merged, server, [wanted] { return open_union(wanted); });
   }
 
   Status hide_layer(const LayerId& id) override {
     SBENCH_TRY_SET(const auto row, table().find(id));
-    return row.parent ? servers_.hide(id, layer_of(id) / "merged") : Status();
-  }
-
-  Status remember_shown(const LayerId& id, bool shown) override {
-    SBENCH_TRY(shown ? servers_.leave(id) : Status());
-    return BackedDriver::remember_shown(id, shown);
-  }
-
-  Result<std::uint64_t> apply_layer_tar(const LayerId& key, ByteSource& tar) override {
-    SBENCH_TRY_SET(const auto row, table().find(key));
-    if (is_mounted(key) || !check_not_shown(key).ok()) {
-      return BackedDriver::apply_layer_tar(key, tar);  // an upper directory in use is overlayfs' own
-    }
-    return apply_layer(tar, diff_of(key), row.parent ? WhiteoutStyle::overlay : WhiteoutStyle::erase);
+    return row.parent ? servers().hide(id, layer_of(id) / "merged") : Status();
   }
 
   Options options_;
   bool userspace_;
-  fuse::LayerServers servers_;  ///< empty with the kernel's engine
 };
 
 Availability probe_kernel(const Options& options) {
