@@ -12,6 +12,7 @@
 
 #include "drivers/aufs/aufs_mount.h"
 #include "drivers/backing/metadata.h"
+#include "drivers/backing/mount_point.h"
 #include "drivers/base/file.h"
 #include "drivers/fuse/served_driver.h"
 #include "drivers/layer/copy_tree.h"
