@@ -49,7 +49,19 @@ bool LayeredDriver::settle_mounts() {
   return stays;
 }
 
+void LayeredDriver::finish_interrupted_commit() {
+  const auto commit = table_.interrupted_commit();
+  if (!commit) {
+    return;
+  }
+  if (commit_layer(commit->name, commit->key).ok() && table_.commit(commit->name, commit->key).ok()) {
+    return;
+  }
+  table_.give_up_commit();  // where that failed, the layer is what it is found to be
+}
+
 Status LayeredDriver::prepare(const LayerId& key, const ParentId& parent) {
+  finish_interrupted_commit();
   SBENCH_TRY(table_.check_new(key, parent));
   Status made = create_layer(key, parent);
   if (made.ok()) {
@@ -73,13 +85,20 @@ Status LayeredDriver::check_idle(const LayerId& id, const char* what) const {
 }
 
 Status LayeredDriver::commit(const LayerId& name, const LayerId& key) {
+  finish_interrupted_commit();
   SBENCH_TRY(table_.check_commit(name, key));
   SBENCH_TRY(check_idle(key, "committed"));
-  SBENCH_TRY(commit_layer(name, key));
+  SBENCH_TRY(table_.begin_commit(name, key));
+  const Status renamed = commit_layer(name, key);
+  if (!renamed.ok()) {
+    table_.give_up_commit();
+    return renamed;
+  }
   return table_.commit(name, key);
 }
 
 Status LayeredDriver::remove(const LayerId& id) {
+  finish_interrupted_commit();
   SBENCH_TRY(table_.check_remove(id));
   SBENCH_TRY(check_idle(id, "removed"));
   SBENCH_TRY(delete_layer(id));
@@ -87,6 +106,7 @@ Status LayeredDriver::remove(const LayerId& id) {
 }
 
 Result<Mount> LayeredDriver::mount(const LayerId& id) {
+  finish_interrupted_commit();
   SBENCH_TRY(table_.find(id));
   auto found = mounted_.find(id);
   if (found != mounted_.end() && found->second.count == 0 && !found->second.detached) {
@@ -128,6 +148,7 @@ void LayeredDriver::leave_reference(const LayerId& id) {
 }
 
 Result<std::uint64_t> LayeredDriver::apply(const LayerId& key, ByteSource& tar) {
+  finish_interrupted_commit();
   SBENCH_TRY_SET(const auto row, table_.find(key));
   if (row.kind != LayerTable::Kind::active) {
     return plain_error(EINVAL, "layer {} is committed: nothing can be unpacked into it", key);
@@ -162,6 +183,7 @@ Result<std::vector<Change>> LayeredDriver::changes(const LayerId& id, const Pare
 }
 
 Result<std::vector<std::pair<LayerId, ParentId>>> LayeredDriver::list() {
+  finish_interrupted_commit();
   std::vector<std::pair<LayerId, ParentId>> layers;
   for (const auto& [id, row] : table_.rows()) {
     layers.emplace_back(id, row.parent);

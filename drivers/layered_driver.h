@@ -47,7 +47,8 @@ class LayeredDriver : public Driver {
  private:
   /// Makes the content of a new active layer; `parent` exists and is committed.
   [[nodiscard]] virtual Status create_layer(const LayerId& key, const ParentId& parent) = 0;
-  /// Freezes and renames; the layer is not mounted. `name` may equal `key`.
+  /// Freezes and renames; the layer is not mounted. `name` may equal `key`. It is called again when a power loss or
+  /// kill came in the middle: some or all of the content may have the new name already.
   [[nodiscard]] virtual Status commit_layer(const LayerId& name, const LayerId& key) = 0;
   /// Deletes the content; not mounted, no children.
   [[nodiscard]] virtual Status delete_layer(const LayerId& id) = 0;
@@ -60,6 +61,8 @@ class LayeredDriver : public Driver {
   /// Whether a tree was left shown by a process before this one.
   [[nodiscard]] virtual bool was_left_shown(const LayerId& id) const;
   [[nodiscard]] Status check_idle(const LayerId& id, const char* what) const;
+  /// Goes on with a commit that was interrupted, before anything else is done to the store.
+  void finish_interrupted_commit();
 
   struct Reference {
     std::filesystem::path path;

@@ -146,9 +146,12 @@ class AufsDriver final : public fuse::ServedDriver {
     if (name == key) {
       return {};
     }
-    SBENCH_TRY(delete_layer(name));  // what a killed process may have left
     for (const auto& [from, to] : {std::pair(branch_of(key), branch_of(name)), std::pair(below_of(key), below_of(name)),
                                    std::pair(mount_of(key), mount_of(name))}) {
+      if (::access(from.c_str(), F_OK) != 0 && ::access(to.c_str(), F_OK) == 0) {
+        continue;  // moved before it was interrupted
+      }
+      SBENCH_TRY(remove_tree(to));  // what a killed process may have left
       if (::rename(from.c_str(), to.c_str()) != 0) {
         return errno_error("cannot rename {}", from.string());
       }

@@ -1,6 +1,7 @@
 #include "drivers/backing/directory_driver.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "drivers/backing/extents.h"
 #include "drivers/base/file.h"
@@ -56,7 +57,7 @@ class DirectoryDriver final : public BackedDriver {
   }
 
   Status commit_layer(const LayerId& name, const LayerId& key) override {
-    if (name == key) {
+    if (name == key || ::access(tree_of(key).c_str(), F_OK) != 0) {  // moved before it was interrupted
       return {};
     }
     SBENCH_TRY(delete_layer(name));  // what a killed process may have left

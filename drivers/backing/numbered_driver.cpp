@@ -38,7 +38,7 @@ void NumberedDriver::leave_mounts() {
 }
 
 Status NumberedDriver::commit_layer(const LayerId& name, const LayerId& key) {
-  if (name == key) {
+  if (name == key || !numbers_.find(key)) {  // renamed before it was interrupted
     return {};
   }
   SBENCH_TRY(delete_layer(name));  // what a killed process may have left

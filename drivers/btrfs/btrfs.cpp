@@ -9,6 +9,8 @@
 // taken; with them, the group's exclusive bytes for a layer without children
 // (a parent's extents are shared with its children by their very nature).
 // Metadata blocks are not counted, and btrfs has no inode accounting.
+#include <unistd.h>
+
 #include "drivers/backing/backed_driver.h"
 #include "drivers/base/file.h"
 #include "drivers/btrfs/subvolume.h"
@@ -88,7 +90,7 @@ class BtrfsDriver final : public BackedDriver {
   }
 
   Status commit_layer(const LayerId& name, const LayerId& key) override {
-    if (name != key) {
+    if (name != key && ::access(subvolume_of(key).c_str(), F_OK) == 0) {  // else it was moved before it was interrupted
       SBENCH_TRY(delete_layer(name));  // what a killed process may have left
       if (::rename(subvolume_of(key).c_str(), subvolume_of(name).c_str()) != 0) {
         return errno_error("cannot rename {}", subvolume_of(key).string());

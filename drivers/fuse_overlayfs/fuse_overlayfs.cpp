@@ -6,6 +6,7 @@
 // Diffs are made by comparing trees, as Docker and containers/storage do for it:
 // what the program writes is its own dialect of overlayfs' notation.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "drivers/backing/metadata.h"
 #include "drivers/base/file.h"
@@ -80,7 +81,7 @@ class FuseOverlayfsDriver final : public fuse::ServedDriver {
   Status commit_layer(const LayerId& name, const LayerId& key) override {
     SBENCH_TRY(check_not_shown(key));
     SBENCH_TRY(remove_tree(layer_of(key) / "work"));
-    if (name == key) {
+    if (name == key || ::access(layer_of(key).c_str(), F_OK) != 0) {  // moved before it was interrupted
       return {};
     }
     SBENCH_TRY(delete_layer(name));  // what a killed process may have left

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kIdCharsMax = 128;
 constexpr const char* kNoParent = "-";
+constexpr const char* kCommitting = "committing";
 
 bool is_alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
 
@@ -51,6 +52,7 @@ Result<LayerTable> LayerTable::open(std::filesystem::path directory) {
                          table.directory_.string(), id, *row.parent);
     }
   }
+  table.read_interrupted_commit();
   return table;
 }
 
@@ -123,7 +125,41 @@ Status LayerTable::commit(const LayerId& name, const LayerId& key) {
   row.key() = name;
   row.mapped().kind = Kind::committed;
   rows_.insert(std::move(row));
+  give_up_commit();
   return {};
+}
+
+Status LayerTable::begin_commit(const LayerId& name, const LayerId& key) {
+  SBENCH_TRY(check_commit(name, key));
+  give_up_commit();
+  if (directory_.empty() || name == key) {
+    return {};
+  }
+  const auto note = directory_ / kCommitting;
+  return ::symlink((name + "/" + key).c_str(), note.c_str()) == 0 ? Status() : errno_error("cannot make {}", note.string());
+}
+
+void LayerTable::give_up_commit() {
+  interrupted_.reset();
+  if (!directory_.empty()) {
+    ::unlink((directory_ / kCommitting).c_str());  // most commits are noted and done by one process
+  }
+}
+
+/// A note that no longer fits the rows is void: its commit is done, or its layer gone.
+void LayerTable::read_interrupted_commit() {
+  std::error_code none;
+  const std::string note = std::filesystem::read_symlink(directory_ / kCommitting, none);
+  const auto slash = note.find('/');
+  if (none || slash == std::string::npos) {
+    return;
+  }
+  const Commit commit{note.substr(0, slash), note.substr(slash + 1)};
+  if (check_commit(commit.name, commit.key).ok()) {
+    interrupted_ = commit;
+  } else {
+    give_up_commit();  // another layer may get this key
+  }
 }
 
 Status LayerTable::check_remove(const LayerId& id) const {
@@ -143,6 +179,9 @@ Status LayerTable::remove(const LayerId& id) {
     }
   }
   rows_.erase(id);
+  if (interrupted_ && interrupted_->key == id) {
+    give_up_commit();
+  }
   return {};
 }
 

@@ -147,6 +147,9 @@ class OverlayDriver final : public BackedDriver {
   Status commit_layer(const LayerId& name, const LayerId& key) override {
     SBENCH_TRY(check_not_shown(key));
     SBENCH_TRY_SET(const auto row, table().find(key));
+    if (!path_exists(layer_of(key))) {
+      return {};  // moved before it was interrupted
+    }
     if (row.parent) {
       SBENCH_TRY(fold(key, *row.parent));
       SBENCH_TRY(remove_tree(layer_of(key) / "merged"));

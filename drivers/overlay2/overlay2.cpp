@@ -220,16 +220,19 @@ class Overlay2Driver final : public fuse::ServedDriver {
 
   Status commit_layer(const LayerId& name, const LayerId& key) override {
     SBENCH_TRY(check_not_shown(key));
-    SBENCH_TRY(take_in_index(key));
-    SBENCH_TRY(remove_tree(layer_of(key) / "work"));  // its index would add to link counts
-    if (name == key) {
-      return {};
-    }
-    SBENCH_TRY(delete_layer(name));  // what a killed process may have left
-    if (::rename(layer_of(key).c_str(), layer_of(name).c_str()) != 0) {
-      return errno_error("cannot rename {}", layer_of(key).string());
+    if (::access(layer_of(key).c_str(), F_OK) == 0) {  // else it was moved before it was interrupted
+      SBENCH_TRY(take_in_index(key));
+      SBENCH_TRY(remove_tree(layer_of(key) / "work"));  // its index would add to link counts
+      if (name == key) {
+        return {};
+      }
+      SBENCH_TRY(delete_layer(name));  // what a killed process may have left
+      if (::rename(layer_of(key).c_str(), layer_of(name).c_str()) != 0) {
+        return errno_error("cannot rename {}", layer_of(key).string());
+      }
     }
     SBENCH_TRY(remove_tree(link_of(key)));
+    SBENCH_TRY(remove_tree(link_of(name)));
     return make_link(name);
   }
 

@@ -49,6 +49,31 @@ TEST_F(LayerTableTest, removed_rows_stay_removed) {
   EXPECT_TRUE(must(LayerTable::open(directory_)).rows().empty());
 }
 
+TEST_F(LayerTableTest, a_commit_that_was_begun_is_known_to_the_next_until_it_is_done_or_void) {
+  {
+    auto table = must(LayerTable::open(directory_));
+    must(table.add("key", {}));
+    must(table.begin_commit("name", "key"));
+  }
+  {
+    auto table = must(LayerTable::open(directory_));
+    ASSERT_TRUE(table.interrupted_commit().has_value());
+    EXPECT_EQ(table.interrupted_commit()->name, "name");
+    EXPECT_EQ(table.interrupted_commit()->key, "key");
+    must(table.commit("name", "key"));
+    EXPECT_FALSE(table.interrupted_commit().has_value());
+    must(table.add("key", {}));
+    must(table.begin_commit("other", "key"));
+    must(table.remove("key"));
+  }
+  {
+    auto table = must(LayerTable::open(directory_));
+    EXPECT_FALSE(table.interrupted_commit().has_value()) << "its layer is gone";
+    must(table.add("key", {}));
+  }
+  EXPECT_FALSE(must(LayerTable::open(directory_)).interrupted_commit().has_value()) << "another layer has the key";
+}
+
 TEST_F(LayerTableTest, a_table_in_memory_keeps_the_same_rules) {
   auto table = LayerTable::in_memory();
   must(table.add("a", {}));
