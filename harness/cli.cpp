@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "drivers/base/usage_error.h"
 
@@ -61,7 +62,7 @@ int run_cli(const std::vector<std::string>& arguments, Console& console) {
       return kExitOk;
     }
     std::string text = error.what();
-    text = text.substr(0, text.find('\n'));
+    text.resize(std::min(text.size(), text.find('\n')));
     console.err << "sbench: " << text << " (see sbench --help)\n";
     return kExitUsage;
   } catch (const UsageError& error) {

@@ -66,7 +66,8 @@ BackingType parse_backing(const Options& options) {
       return type;
     }
   }
-  SBENCH_CHECK(false && "complete_options() was not called");
+  const bool options_are_complete = false;  // complete_options() was not called
+  SBENCH_CHECK(options_are_complete);
   return BackingType::ext4;
 }
 

@@ -146,6 +146,7 @@ Result<std::unique_ptr<fuse::ServerProcess>> serve_pool(const std::string& devic
   server.session.passthrough = false;
   server.session.cache_s = 0;
   server.gives_up_mounts = true;
+  server.capabilities = fuse::kPoolServerCapabilities;
   return fuse::ServerProcess::start(directory, server, [=] { return open_pool(device, pool_options, directory); });
 }
 

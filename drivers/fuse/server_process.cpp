@@ -34,6 +34,12 @@ namespace {
 constexpr int kUnmountPatience_ms = 2000;
 constexpr int kStartPatience_ms = 10'000;
 
+/// What a server needs until it serves: to mount, to move into a root of its own, to open what belongs to others.
+constexpr CapabilitySet kStartCapabilities{CAP_SYS_ADMIN, CAP_SYS_CHROOT,      CAP_MKNOD, CAP_DAC_OVERRIDE,
+                                           CAP_DAC_READ_SEARCH, CAP_SETPCAP};
+/// What programs that serve trees use: the same as our own servers, and more open files.
+constexpr CapabilitySet kProgramCapabilities = kTreeServerCapabilities | CapabilitySet{CAP_SYS_RESOURCE};
+
 /// Memory that parent and server share: how many requests were answered.
 struct Shared {
   std::atomic<std::uint64_t> answered{0};
@@ -144,6 +150,8 @@ void fork_guard(const std::string& target, int parent, int control, int program)
   if (between == 0) {
     if (::fork() == 0) {
       become_server("guard", {parent, control, program});
+      keep_only(CapabilitySet{CAP_SYS_ADMIN});  // to unmount
+      refuse_new_privileges();
       watch_parent(parent, control, target, program, 0);
     }
     ::_exit(0);
@@ -161,6 +169,7 @@ void fork_guard(const std::string& target, int parent, int control, int program)
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  keep_only(kProgramCapabilities);
   ::execv(program.c_str(), argv.data());
   ::_exit(127);
 }
@@ -246,6 +255,7 @@ struct Ends {
   auto kept = options.keep_fds;
   kept.insert(kept.end(), {ends.ready, ends.control, ends.parent});
   become_server(options.session.name, kept);
+  keep_only(options.capabilities | kStartCapabilities);
   const auto give_up = [&](const Error& why) {
     tell(ends.ready, why);
     ::_exit(1);
@@ -276,6 +286,8 @@ struct Ends {
     parents->reset();
   }
   std::thread(watch_parent, ends.parent, ends.control, target.string(), -1, options.linger_ms).detach();
+  keep_only(options.capabilities);
+  refuse_new_privileges();
   tell(ends.ready, {});
   ::close(ends.ready);
   (*session)->serve(&shared.answered);

@@ -16,10 +16,16 @@
 
 #include "drivers/base/fd.h"
 #include "drivers/base/helper.h"
+#include "drivers/base/privileges.h"
 #include "drivers/fuse/session.h"
 #include "drivers/fuse/watchdog.h"
 
 namespace sbench::fuse {
+
+/// What a server of trees keeps: it makes files for any owner, and overlayfs' attributes (trusted.*) need SYS_ADMIN.
+inline constexpr CapabilitySet kTreeServerCapabilities = kFileCapabilities | CapabilitySet{CAP_SYS_ADMIN};
+/// What a server of a pool keeps: it only reads and writes the device that it has open.
+inline constexpr CapabilitySet kPoolServerCapabilities{};
 
 struct ServerOptions {
   SessionOptions session;
@@ -30,6 +36,9 @@ struct ServerOptions {
   /// When the parent dies, how long the server may still take to end by itself, which closes its file system in good
   /// order: for one that keeps acknowledged changes in memory. 0: it ends at once.
   int linger_ms = 0;
+  /// What the server keeps of its capabilities once it serves. Threads of its file system that were started before it
+  /// was mounted, and the one that unmounts when the parent dies, keep those that mounting takes, too.
+  CapabilitySet capabilities = kTreeServerCapabilities;
   int stall_limit_ms = 120'000;  ///< without any answer while requests wait, the connection is aborted
 };
 

@@ -21,8 +21,10 @@ const std::byte* bytes_of(const void* object) { return static_cast<const std::by
 }  // namespace
 
 Metadata::Metadata(BlockIo& io, const Superblock& superblock, std::uint64_t cache_bytes)
-    : io_(io), superblock_(superblock) {
-  cache_ = std::make_unique<BlockCache>(io, superblock.metadata.size, superblock.transaction, cache_bytes / kBlockBytes);
+    : io_(io),
+      superblock_(superblock),
+      cache_(std::make_unique<BlockCache>(io, superblock.metadata.size, superblock.transaction,
+                                          cache_bytes / kBlockBytes)) {
   metadata_ = std::make_unique<SpaceMap>(*cache_, "metadata", superblock.metadata.size);
   data_ = std::make_unique<SpaceMap>(*cache_, "data", superblock.data.size);
   devices_ = std::make_unique<BTree>(*cache_, *metadata_, BlockKind::devices, sizeof(DeviceRecord));

@@ -217,6 +217,7 @@ Result<std::unique_ptr<Datasets>> open(Device& device, const Options& options, c
   server_options.session.passthrough = false;
   server_options.gives_up_mounts = true;  // it must not hold the bind mounts of its own files
   server_options.linger_ms = kLinger_ms;
+  server_options.capabilities = fuse::kPoolServerCapabilities;
   SBENCH_TRY_SET(auto server, fuse::ServerProcess::start(directory, server_options, [path = device.path(), pool_options, datasets,
                                                                                    directory] {
     return open_pool(path, pool_options, datasets, directory);

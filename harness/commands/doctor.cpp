@@ -6,8 +6,10 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
+#include "drivers/base/privileges.h"
 #include "drivers/base/process.h"
 #include "drivers/deviations.h"
+#include "drivers/fuse/server_process.h"
 #include "harness/cli.h"
 #include "harness/guest/uml.h"
 #include "harness/plan.h"
@@ -55,6 +57,36 @@ std::vector<Check> host_checks() {
   };
 }
 
+/// What a driver of an engine takes of this process: mounting and loop devices need SYS_ADMIN, layers the rest.
+CapabilitySet needed_by(const DriverSpec& spec, EngineClass engine) {
+  CapabilitySet needed{CAP_SYS_ADMIN};
+  if (spec.capabilities.stores_layers) {
+    needed = needed | kFileCapabilities;
+  }
+  if (engine == EngineClass::userspace) {  // its servers are part of the way to the disk: PR_SET_IO_FLUSHER
+    needed = needed | CapabilitySet{CAP_SYS_RESOURCE};
+  }
+  if (engine == EngineClass::userspace && (spec.name == "devicemapper" || spec.name == "zfs")) {
+    needed = needed | CapabilitySet{CAP_SYS_CHROOT};  // a pool's server moves to a mount namespace of its own
+  }
+  return needed;
+}
+
+void print_privileges(std::ostream& out) {
+  const CapabilitySet own = CapabilitySet::own();
+  out << "Privileges (capabilities(7))\n";
+  out << fmt::format("  {:<14} {:<10} {:<98} {}\n", "driver", "engine", "needs", "this process lacks");
+  for (const auto& spec : driver_registry()) {
+    const auto engine = spec.probe(complete_options(spec, {})).engine;
+    const CapabilitySet needed = needed_by(spec, engine);
+    out << fmt::format("  {:<14} {:<10} {:<98} {}\n", spec.name, to_string(actual_engine(engine)), needed.names(),
+                       (needed - own).names());
+  }
+  out << fmt::format("  {:<25} {}\n", "server of layers keeps", fuse::kTreeServerCapabilities.names());
+  out << fmt::format("  {:<25} {}\n", "server of a pool keeps", fuse::kPoolServerCapabilities.names());
+  out << "  user-mode Linux (--in uml) needs none\n";
+}
+
 int doctor_command(Console& console) {
   console.out << "This machine\n";
   bool all_good = true;
@@ -83,6 +115,7 @@ int doctor_command(Console& console) {
                                  availability.remedy);
     }
   }
+  print_privileges(console.out);
   console.out << fmt::format("{} drivers can be measured here{}\n", runnable,
                              all_good ? "" : "; the lines marked NO say what would unlock the rest");
   return runnable > 0 ? kExitOk : kExitNothingRan;

@@ -1,4 +1,5 @@
 // run.cpp: `sbench run`: measures drivers on a block device and reports.
+#include <fcntl.h>
 #include <fmt/ranges.h>
 #include <signal.h>
 #include <sys/vfs.h>
@@ -362,6 +363,13 @@ int run_command(RunFlags& flags, CommandContext& context) {
   if (::geteuid() != 0) {
     console.err
         << "sbench: run needs root to format a device and mount file systems; run it with sudo, or with --in uml\n";
+    return unsupported(flags);
+  }
+  if (flags.request.device.empty() && !Fd(::open("/dev/loop-control", O_RDWR | O_CLOEXEC)).valid()) {
+    console.err << fmt::format("sbench: run needs loop devices, which are not to be had here (/dev/loop-control: {}{}); "
+                               "name a device with --device, or run with --in uml\n",
+                               std::generic_category().message(errno),
+                               errno == EACCES ? ": root of a user namespace or a container is not the machine's" : "");
     return unsupported(flags);
   }
   if (flags.request.run_steps == "exec") {

@@ -62,9 +62,8 @@ class WatchSignals {
 /// Hands on what is new in a file another writes.
 class Tail {
  public:
-  Tail(const fs::path& file, std::function<void(std::string_view)> sink) : sink_(std::move(sink)) {
-    fd_ = Fd(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  }
+  Tail(const fs::path& file, std::function<void(std::string_view)> sink)
+      : fd_(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)), sink_(std::move(sink)) {}
   void relay() {
     char buffer[65536];
     for (ssize_t count = 0; (count = ::read(fd_.get(), buffer, sizeof buffer)) > 0;) {

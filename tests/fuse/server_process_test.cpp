@@ -38,6 +38,33 @@ TEST_F(ServerProcess, stop_takes_mount_and_process_away) {
   EXPECT_THAT(live_helpers(), ::testing::Not(::testing::Contains(::testing::Field(&HelperInfo::pid, pid))));
 }
 
+/// A line of /proc/PID/status.
+std::string status_of(pid_t pid, const std::string& name) {
+  const std::string text = sbench::read_trimmed(fmt::format("/proc/{}/status", pid));
+  const auto at = text.find(name + ":\t");
+  return at == std::string::npos ? "" : text.substr(at + name.size() + 2, text.find('\n', at) - at - name.size() - 2);
+}
+
+TEST_F(ServerProcess, a_server_keeps_only_the_capabilities_it_was_to_keep) {
+  for (const CapabilitySet kept : {fuse::kTreeServerCapabilities, fuse::kPoolServerCapabilities}) {
+    fuse::ServerOptions options;
+    options.capabilities = kept;
+    const Served served(options);
+    for (const char* set : {"CapEff", "CapPrm", "CapBnd"}) {
+      EXPECT_EQ(CapabilitySet::from_hex(status_of(served.server->pid(), set)).names(), kept.names()) << set;
+    }
+    EXPECT_EQ(status_of(served.server->pid(), "NoNewPrivs"), "1");
+    const CapabilitySet mounting{CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_MKNOD, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
+                                 CAP_SETPCAP};
+    for (const auto& task : fs::directory_iterator(fmt::format("/proc/{}/task", served.server->pid()))) {
+      const auto thread = CapabilitySet::from_hex(status_of(std::stoi(task.path().filename().string()), "CapEff"));
+      EXPECT_TRUE((kept | mounting).contains(thread)) << thread.names();
+    }
+    write_text(served.at() / "file", "text");
+    EXPECT_EQ(read_text_of(served.at() / "file"), "text");
+  }
+}
+
 TEST_F(ServerProcess, stop_refuses_while_the_tree_is_in_use) {
   Served served;
   Fd file = must_open(served.at() / "file", O_RDWR | O_CREAT);

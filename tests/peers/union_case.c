@@ -82,7 +82,11 @@ static char **list_from_input(size_t *count) {
   size_t line_room = 0;
   *count = 0;
   while ((length = getline(&line, &line_room, stdin)) != (size_t)-1) {
-    if (*count == room) paths = realloc(paths, (room *= 2) * sizeof *paths);
+    if (*count == room) {
+      char **more = realloc(paths, (room *= 2) * sizeof *paths);
+      if (more == NULL) abort();
+      paths = more;
+    }
     line[strcspn(line, "\n")] = 0;
     paths[(*count)++] = strdup(line);
   }

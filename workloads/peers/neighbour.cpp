@@ -27,7 +27,7 @@ constexpr std::uint64_t kBlocks = 256;  ///< blocks of the neighbour's file, wri
 
 class Neighbour {
  public:
-  Neighbour(fs::path path, Content content) : path_(std::move(path)), content_(content) {}
+  Neighbour(fs::path path, const Content& content) : path_(std::move(path)), content_(content) {}
 
   Status open() {
     SBENCH_TRY_SET(fd_, open_file(path_, O_WRONLY | O_CREAT, 0644));

@@ -92,7 +92,7 @@ class Database {
 
 class Bank final : public Application {
  public:
-  Bank(Rng rng, std::string journal, std::uint64_t transactions)
+  Bank(const Rng& rng, std::string journal, std::uint64_t transactions)
       : rng_(rng), journal_(std::move(journal)), transactions_(transactions) {}
 
   Status install(const fs::path& data) override {
