@@ -365,12 +365,13 @@ int run_command(RunFlags& flags, CommandContext& context) {
         << "sbench: run needs root to format a device and mount file systems; run it with sudo, or with --in uml\n";
     return unsupported(flags);
   }
-  if (flags.request.device.empty() && !Fd(::open("/dev/loop-control", O_RDWR | O_CLOEXEC)).valid()) {
-    console.err << fmt::format("sbench: run needs loop devices, which are not to be had here (/dev/loop-control: {}{}); "
-                               "name a device with --device, or run with --in uml\n",
-                               std::generic_category().message(errno),
-                               errno == EACCES ? ": root of a user namespace or a container is not the machine's" : "");
-    return unsupported(flags);
+  if (flags.request.device.empty()) {
+    if (const auto control = open_file("/dev/loop-control", O_RDWR); !control.ok()) {
+      console.err << fmt::format("sbench: run needs loop devices: {}{}; name a device with --device, or run with --in uml\n",
+                                 control.error().what,
+                                 control.error().code == EACCES ? " (root of a user namespace is not the machine's)" : "");
+      return unsupported(flags);
+    }
   }
   if (flags.request.run_steps == "exec") {
     if (const std::string reason = reason_no_exec(); !reason.empty()) {

@@ -280,8 +280,8 @@ fs::path uml_cache() {
 }
 
 bool uml_has_zfs() {
-  return fs::exists(uml_cache() / "modules.order") && fs::exists(uml_cache() / "zfs.ko") &&
-         fs::exists(uml_cache() / "userland/sbin/zpool");
+  const auto is_there = [cache = uml_cache()](const char* file) { return ::access((cache / file).c_str(), F_OK) == 0; };
+  return is_there("modules.order") && is_there("zfs.ko") && is_there("userland/sbin/zpool");
 }
 
 void add_uml_modules(GuestJob& job) {

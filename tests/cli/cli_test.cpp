@@ -128,6 +128,15 @@ TEST(Cli, without_root_run_and_layer_say_so) {
   const std::pair<const char*, int> commands[] = {{"run --output /tmp/never", kExitNothingRan},
                                                   {"run --skip-exit --output /tmp/never", kExitSkipped},
                                                   {"layer list --store /tmp/never", kExitNothingRan}};
+  // Root of a user namespace may mount some things, and has no loop devices.
+  const auto inside = run_program({"setpriv", "--reuid", "65534", "--clear-groups", "unshare", "-Urm", program, "run",
+                                   "--driver", "vfs", "--profile", "smoke", "--output", "/tmp/never"});
+  ASSERT_TRUE(inside.ok());
+  if (!inside->stderr_text.starts_with("unshare:")) {
+    EXPECT_EQ(inside->exit_code, kExitNothingRan);
+    EXPECT_THAT(inside->stderr_text, HasSubstr("run needs loop devices: cannot open /dev/loop-control: Permission denied"));
+    EXPECT_EQ(testing::line_count(inside->stderr_text), 1u);
+  }
   for (const auto& [command, exit_code] : commands) {
     const auto output =
         run_program({"setpriv", "--reuid", "65534", "--clear-groups", "sh", "-c", program + " " + command});
