@@ -53,7 +53,7 @@ std::vector<Uberblock> read_uberblocks(BlockIo& io, const LabelHeader& header, s
           uberblock.group % kUberblocks == slot && is_sealed(sector)) {
         found.push_back(uberblock);
       } else if (damaged != nullptr &&
-                 (!readable || std::any_of(sector.begin(), sector.end(), [](std::byte b) { return b != std::byte{0}; }))) {
+                 (!readable || sector.front() != std::byte{0} || std::memcmp(sector.data(), sector.data() + 1, kSector - 1) != 0)) {
         damaged->push_back({slot, fmt::format("label {} slot {} at {}: not a sound uberblock", index, slot, at)});
       }
     }

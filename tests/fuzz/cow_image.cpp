@@ -38,8 +38,8 @@ void fill(Pool& pool) {
   good(files->write(file, 0, raw("begin"), 0));
   good(files->write(file, 0, raw("far"), 70'000 * std::uint64_t{4096}));
   good(files->set_xattr(file, "user.small", std::string(20, 's'), 0));
-  for (int i = 0; i < 450; ++i) {  // more than a leaf holds
-    good(files->make_link(file, folder, "link" + std::to_string(i)));
+  for (int i = 0; i < 80; ++i) {  // more than a leaf holds
+    good(files->make_link(file, folder, "link" + std::to_string(i) + std::string(200, 'n')));
   }
   good(files->make_symlink(caller, kRootNode, "short", "file"));
   const NodeId target = good(files->make_symlink(caller, kRootNode, "long", std::string(1500, 'l'))).node;
@@ -61,7 +61,7 @@ void fill(Pool& pool) {
   good(files->write(late, 0, raw("logged"), 0));
   good(files->rename(kRootNode, "short", folder, "moved", 0));
   good(files->set_xattr(late, "user.a", "b", 0));
-  good(files->unlink(folder, "link7"));
+  good(files->unlink(folder, "link7" + std::string(200, 'n')));
   good(pool.make_durable());
 }
 
@@ -120,8 +120,7 @@ class Finder {
     node.address = address;
     node.mirror = mirror;
     node.physical_bytes = bytes;
-    node.content = cow_fs::Bytes(bytes);
-    std::memcpy(node.content.data(), image_.bytes.data() + address, bytes);
+    node.content.assign(image_.bytes.data() + address, image_.bytes.data() + address + bytes);
     image_.nodes.push_back(std::move(node));
     return image_.nodes.size() - 1;
   }
@@ -133,7 +132,9 @@ class Finder {
     node = known->second;
     if (fresh) {
       add(CowNode::Proof::pointer, pointer.address, 0, pointer.physical_bytes);
-      image_.nodes[node].content = *good(decode(pointer, std::make_shared<cow_fs::Bytes>(image_.nodes[node].content)));
+      auto& content = image_.nodes[node].content;
+      const BytesRef decoded = good(decode(pointer, std::make_shared<cow_fs::Bytes>(content.begin(), content.end())));
+      content.assign(decoded->begin(), decoded->end());
     }
     image_.nodes[node].parents.push_back({parent, offset});
     return fresh;
@@ -203,7 +204,7 @@ class Damager {
       Change change;
       change.at = input_.number(2) % nodes[node].content.size();
       if (kind % 8 <= 3) {
-        const Bytes_ bytes = input_.bytes(1 + kind / 8 % 8);
+        const fuzz::Bytes bytes = input_.bytes(1 + kind / 8 % 8);
         change.bytes.assign(bytes.begin(), bytes.end());
       } else if (kind % 8 == 4) {
         static constexpr std::uint64_t kOdd[] = {0, 1, 2, 4095, 4096, 1 << 20, ~std::uint64_t{0} >> 1, ~std::uint64_t{0}};
@@ -225,13 +226,12 @@ class Damager {
   }
 
  private:
-  using Bytes_ = fuzz::Bytes;
   struct Change {
     std::size_t at = 0;
     std::string bytes;
   };
 
-  cow_fs::Bytes& content(std::size_t node) { return contents_.try_emplace(node, cow_image().nodes[node].content).first->second; }
+  std::vector<std::byte>& content(std::size_t node) { return contents_.try_emplace(node, cow_image().nodes[node].content).first->second; }
 
   void put(std::uint64_t address, std::span<const std::byte> bytes) { static_cast<void>(device_.write(address, bytes)); }
 
@@ -246,7 +246,7 @@ class Damager {
     if (found == contents_.end()) {
       return;
     }
-    cow_fs::Bytes& now = found->second;
+    std::vector<std::byte>& now = found->second;
     if (node.proof == CowNode::Proof::seal) {
       if (believed) {
         seal(now);
@@ -294,7 +294,7 @@ class Damager {
   Reader& input_;
   std::uint64_t scratch_;
   std::multimap<std::size_t, Change> changes_;
-  std::map<std::size_t, cow_fs::Bytes> contents_;
+  std::map<std::size_t, std::vector<std::byte>> contents_;
 };
 
 }  // namespace

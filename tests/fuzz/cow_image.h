@@ -7,7 +7,6 @@
 #include <map>
 #include <vector>
 
-#include "drivers/cow_fs/bytes.h"
 #include "drivers/cow_fs/format.h"
 #include "tests/fuzz/patched_device.h"
 #include "tests/fuzz/target.h"
@@ -20,7 +19,7 @@ struct CowNode {
   std::uint64_t address = 0;
   std::uint64_t mirror = 0;          ///< the second copy's address, 0: there is none
   std::uint32_t physical_bytes = 0;  ///< on the device
-  cow_fs::Bytes content;             ///< as its readers see it
+  std::vector<std::byte> content;    ///< as its readers see it
   struct Parent {
     std::size_t node = 0;
     std::size_t offset = 0;  ///< of the pointer in the parent's content

@@ -83,7 +83,7 @@ void change_file(DatasetFiles& files, Reader& input) {
     case 10: static_cast<void>(files.set_xattr(node, "user.b", std::string(offset % 3000, 'y'), 0)); break;
     case 11: static_cast<void>(files.remove_xattr(node, "user.small")); break;
     case 12: forget(files.make_link(node, kRootNode, other)); break;
-    case 13: static_cast<void>(files.unlink(node, "link" + std::to_string(offset % 450))); break;
+    case 13: static_cast<void>(files.unlink(node, "link" + std::to_string(offset % 80) + std::string(200, 'n'))); break;
     case 14: static_cast<void>(files.sync_file(node, 0, false)); break;
     default: static_cast<void>(files.sync()); break;
   }
@@ -159,7 +159,7 @@ std::vector<std::string> seeds() {
   return made;
 }
 
-const Target target("cow_metadata", run, seeds, 80, 512);
+const Target target("cow_metadata", run, seeds, 50, 512);
 
 }  // namespace
 }  // namespace sbench::fuzz

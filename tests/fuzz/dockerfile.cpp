@@ -61,7 +61,7 @@ std::vector<std::string> seeds() {
   }
   std::string deep;
   std::string growing = "FROM x\nENV a=aaaaaaaa\n";
-  for (int i = 0; i < 3000; ++i) {
+  for (int i = 0; i < 600; ++i) {
     deep += "${a:-";
   }
   for (int i = 0; i < 60; ++i) {
@@ -77,11 +77,11 @@ std::vector<std::string> seeds() {
             }
             return path;
           }(),
-          "FROM x\nWORKDIR " + deep + std::string(3000, '}'),
+          "FROM x\nWORKDIR " + deep + std::string(600, '}'),
           growing};
 }
 
-const Target target("dockerfile", run, seeds, 400, 1 << 16);
+const Target target("dockerfile", run, seeds, 400, 8192);
 
 }  // namespace
 }  // namespace sbench::fuzz

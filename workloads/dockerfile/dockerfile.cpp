@@ -40,7 +40,7 @@ bool is_variable(const std::string& name) {
 }
 
 /// What a Dockerfile may come to with all variables replaced, and each step's arguments counted anew.
-constexpr std::size_t kBytesMax = 64 << 20;
+constexpr std::size_t kBytesMax = 16 << 20;
 
 class Parser {
  public:
