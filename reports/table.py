@@ -82,6 +82,10 @@ def _shorten(label: str, width: int) -> str:
     return label if len(label) <= width else label[: width - 1] + "…"
 
 
+def _count(ranking: Ranking) -> str:
+    return f" ({len(ranking.common)})" if len(ranking.cases) > 1 else ""
+
+
 def _chunk(comparison: Comparison, rankings: dict[str, Ranking], drivers: list[str], name_width: int, cell_width: int,
            paint: Painter, control: bool) -> list[str]:
     """One stack: header and rows for some of the drivers."""
@@ -97,7 +101,7 @@ def _chunk(comparison: Comparison, rankings: dict[str, Ranking], drivers: list[s
             words += (head[offset] if offset >= 0 else "").rjust(cell_width)
         lines.append(paint(words.rstrip(), "bold"))
     for key, ranking in rankings.items():
-        count = f" ({len(ranking.common)})" if len(ranking.cases) > 1 else ""
+        count = _count(ranking)
         words = _shorten(plain(key), name_width - len(count) - 1) + count
         words = words.ljust(name_width)
         if control:
@@ -114,7 +118,7 @@ def _chunk(comparison: Comparison, rankings: dict[str, Ranking], drivers: list[s
 def _section(comparison: Comparison, engine: str, rankings: dict[str, Ranking], width: int, paint: Painter) -> list[str]:
     drivers = comparison.run.ranked_in(engine)
     control = engine == comparison.run.drivers[comparison.run.control].engine if comparison.run.control in comparison.run.drivers else False
-    longest = max(len(key) + (5 if len(r.cases) > 1 else 0) for key, r in rankings.items()) + 1
+    longest = max(len(key) + len(_count(r)) for key, r in rankings.items()) + 1
     fixed = _CONTROL_WIDTH if control else 0
 
     def fitting(names: int) -> int:
