@@ -93,7 +93,7 @@ Result<std::unique_ptr<LayerStore>> LayerStore::open(const Place& place, const s
 LayerStore::~LayerStore() {
   if (!kept_.empty() && store_ != nullptr) {
     // Its mounts are to outlive this process: no clean-up may run. Still pointed at, so that it is no leak.
-    static auto& left_open = *new std::vector<Store*>();
+    static auto& left_open = *new std::vector<Store*>();  // NOLINT(bugprone-unhandled-exception-at-new): ends it, rightly
     left_open.push_back(store_.release());
   }
 }

@@ -114,6 +114,7 @@ class AufsDriver final : public fuse::ServedDriver {
   Result<std::vector<std::filesystem::path>> branches_below(const LayerId& id) const {
     SBENCH_TRY_SET(const auto ancestors, table().ancestors(id));
     std::vector<std::filesystem::path> branches;
+    branches.reserve(ancestors.size());
     for (const auto& ancestor : ancestors) {
       branches.push_back(branch_of(ancestor));
     }

@@ -129,7 +129,7 @@ Status remove_directory_at(int parent_fd, const std::string& name, dev_t device,
     if (status.st_dev != device) {
       return plain_error(EBUSY, "cannot remove {}/{}: something is mounted there", shown, child);
     }
-    SBENCH_TRY(remove_directory_at(raw_fd, child, device, shown + "/" + child));
+    SBENCH_TRY(remove_directory_at(raw_fd, child, device, fmt::format("{}/{}", shown, child)));
   }
   dir.reset();
   if (::unlinkat(parent_fd, name.c_str(), AT_REMOVEDIR) != 0) {

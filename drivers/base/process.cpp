@@ -90,7 +90,7 @@ std::string find_program(const std::string& program) {
   rest = all;
   while (!rest.empty()) {
     const auto colon = rest.find(':');
-    const std::string candidate = std::string(rest.substr(0, colon)) + "/" + program;
+    std::string candidate = std::string(rest.substr(0, colon)) + "/" + program;
     if (candidate.front() == '/' && ::access(candidate.c_str(), X_OK) == 0) {
       return candidate;
     }
@@ -108,6 +108,7 @@ Result<ProgramOutput> run_program(const std::vector<std::string>& argv,
   SBENCH_TRY_SET(Pipe out, make_pipe());
   SBENCH_TRY_SET(Pipe err, make_pipe());
   std::vector<char*> raw_argv;
+  raw_argv.reserve(argv.size() + 1);
   for (const auto& argument : argv) {
     raw_argv.push_back(const_cast<char*>(argument.c_str()));
   }

@@ -54,7 +54,7 @@ Status LayerServers::show_program(const LayerId& id, const std::filesystem::path
 
 Status LayerServers::hide(const LayerId& id, const std::filesystem::path& target) {
   const auto found = servers_.find(id);
-  const Status stopped =
+  Status stopped =
       found != servers_.end() && found->second != nullptr ? found->second->stop() : unmount(target, kUnmountPatience_ms);
   if (stopped.ok() || stopped.error().code != EBUSY) {
     servers_.erase(id);

@@ -389,6 +389,7 @@ Result<std::unique_ptr<ServerProcess>> ServerProcess::start_program(const std::f
     return plain_error(ENOENT, "cannot run {}: no such program in PATH; install it", command[0]);
   }
   std::vector<char*> argv;
+  argv.reserve(command.size() + 1);
   for (const auto& argument : command) {
     argv.push_back(const_cast<char*>(argument.c_str()));
   }
@@ -453,7 +454,7 @@ Status ServerProcess::stop() {
   const bool cut_off = watch_ != nullptr && watch_->fired();
   constexpr int kEndLimit_ms = 30'000;  // the file system may have much to write
   constexpr int kEndLimitCutOff_ms = 500;
-  const Status taken = take_down(target_, helper_, cut_off ? kEndLimitCutOff_ms : kEndLimit_ms);
+  Status taken = take_down(target_, helper_, cut_off ? kEndLimitCutOff_ms : kEndLimit_ms);
   if (!taken.ok() && taken.error().code == EBUSY) {
     return taken;
   }

@@ -30,7 +30,7 @@ struct SessionOptions {
   bool named_prune = false;     ///< as if the kernel had no FUSE_NOTIFY_PRUNE (tests)
   double cache_s = 86400;       ///< how long names and attributes are true
   /// Nodes the kernel may keep before the oldest unused ones are taken back (known_nodes.h).
-  std::size_t nodes_max = 128 * 1024;
+  std::size_t nodes_max = 131072;
 };
 
 /// Bytes of the largest read and write; each thread has buffers for one of both.

@@ -1,11 +1,14 @@
 // doctor.cpp: `sbench doctor`: what this machine and user can run, and what would unlock the rest.
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <sstream>
 
+#include "drivers/base/file.h"
 #include "drivers/base/privileges.h"
 #include "drivers/base/process.h"
 #include "drivers/deviations.h"
@@ -31,19 +34,30 @@ Check program_check(const std::string& program, const std::string& what_for, con
           fmt::format("needed for {}: install {}", what_for, package)};
 }
 
+/// Whether "root" is one of a user namespace (user_namespaces(7)): then what it may do is not what a run needs.
+bool in_user_namespace() {
+  std::istringstream map(read_trimmed("/proc/self/uid_map"));
+  std::uint64_t inside = 0;
+  std::uint64_t outside = 0;
+  std::uint64_t count = 0;
+  return (map >> inside >> outside >> count) && (inside != 0 || outside != 0 || count != 0xffffffff);
+}
+
 std::vector<Check> host_checks() {
   utsname kernel{};
   ::uname(&kernel);
-  const bool root = ::geteuid() == 0;
-  const bool loop = ::access("/dev/loop-control", F_OK) == 0;
+  const bool root = ::geteuid() == 0 && !in_user_namespace();
+  const auto loop = open_file("/dev/loop-control", O_RDWR);
   const auto reports = run_reports({"--help"});
   const Availability uml = probe_uml();
   const bool drawing = reports.ok() && reports->exit_code == 0;
   return {
       {"kernel", true, kernel.release, ""},
-      {"root", root, root ? "yes" : fmt::format("no (uid {})", ::geteuid()), "run sbench with sudo"},
-      {"loop devices", loop, loop ? "/dev/loop-control" : "missing",
-       "load the loop module (modprobe loop), or name a device with --device"},
+      {"root", root, root                  ? "yes"
+                     : in_user_namespace() ? "only in a user namespace: no loop devices, no block devices"
+                                           : fmt::format("no (uid {})", ::geteuid()), "run sbench with sudo"},
+      {"loop devices", loop.ok(), loop.ok() ? "/dev/loop-control" : loop.error().what,
+       "run as root, load the loop module (modprobe loop), or name a device with --device"},
       program_check("mkfs.ext4", "native, vfs, overlay2, overlay", "e2fsprogs"),
       program_check("mkfs.xfs", "backing=xfs", "xfsprogs"),
       program_check("mkfs.btrfs", "btrfs and backing=btrfs", "btrfs-progs"),
@@ -106,7 +120,7 @@ int doctor_command(Console& console) {
       if (!availability.reason.empty()) {
         console.out << fmt::format("       {:<14} {}\n", "", availability.reason);
       }
-      runnable += spec.capabilities.stores_layers ? 1 : 0;
+      runnable += spec.capabilities.stores_layers && !in_user_namespace() ? 1 : 0;
       for (const Deviation deviation : known_deviations(spec.name)) {
         console.out << fmt::format("       {:<14} deviates: {}\n", "", to_string(deviation));
       }

@@ -136,6 +136,10 @@ TEST(Cli, without_root_run_and_layer_say_so) {
     EXPECT_EQ(inside->exit_code, kExitNothingRan);
     EXPECT_THAT(inside->stderr_text, HasSubstr("run needs loop devices: cannot open /dev/loop-control: Permission denied"));
     EXPECT_EQ(testing::line_count(inside->stderr_text), 1u);
+    const auto doctor =
+        run_program({"setpriv", "--reuid", "65534", "--clear-groups", "unshare", "-Urm", program, "doctor"});
+    EXPECT_EQ(doctor->exit_code, kExitNothingRan);
+    EXPECT_THAT(doctor->stdout_text, HasSubstr("only in a user namespace"));
   }
   for (const auto& [command, exit_code] : commands) {
     const auto output =
