@@ -6,6 +6,7 @@
 #include <sstream>
 #include <vector>
 
+#include "drivers/backing/while_busy.h"
 #include "drivers/base/file.h"
 #include "drivers/base/usage_error.h"
 #include "drivers/block/guard.h"
@@ -26,12 +27,22 @@ Result<Fd> lock_store(const fs::path& directory) {
 }
 
 Result<std::unique_ptr<Device>> attach(const LayerStore::Place& place, Fd claim = {}) {
-  if (!place.device.empty()) {
+  if (place.device.empty()) {
+    const fs::path image = place.directory / "device.img";
+    SBENCH_TRY(check_unused(image));  // mounted through a second loop device it would be damaged
+    return Device::attach_image(image);
+  }
+  if (claim.valid()) {
     return Device::open_real(place.device, std::move(claim));
   }
-  const fs::path image = place.directory / "device.img";
-  SBENCH_TRY(check_unused(image));  // mounted through a second loop device it would be damaged
-  return Device::attach_image(image);
+  constexpr int kPatience_ms = 10'000;  // the server of a mount that just went may have much to write before its end
+  constexpr int kStep_ms = 5;
+  std::unique_ptr<Device> device;
+  SBENCH_TRY(while_busy(kPatience_ms, kStep_ms, [&]() -> Status {
+    SBENCH_TRY_SET(device, Device::open_real(place.device));
+    return {};
+  }));
+  return device;
 }
 
 }  // namespace

@@ -87,7 +87,7 @@ Result<BytesRef> BlockStore::read(const BlockPointer& pointer) {
   }
   SBENCH_TRY(write_collected());
   auto physical = std::make_shared<Bytes>(pointer.physical_bytes);
-  SBENCH_TRY(io_.read(pointer.address, *physical));
+  SBENCH_TRY(streams_.read(pointer.address, *physical));
   SBENCH_TRY_SET(auto content, decode(pointer, std::move(physical)));
   put(pointer.address, pointer.birth, content);
   return content;
@@ -181,6 +181,7 @@ Status BlockStore::begin_collected() {
       data = joined;
     }
     transfers.push_back({collected_[first].first, *data});
+    streams_.forget(collected_[first].first, bytes);
     writing_.push_back(std::move(data));
     first = end;
   }
@@ -232,6 +233,7 @@ void BlockStore::drop_cache() {
   cache_.clear();
   uses_.clear();
   cached_ = 0;
+  streams_.forget_all();
 }
 
 }  // namespace sbench::cow_fs

@@ -12,6 +12,7 @@
 #include "drivers/block/block_io.h"
 #include "drivers/cow_fs/bytes.h"
 #include "drivers/cow_fs/format.h"
+#include "drivers/cow_fs/streams.h"
 
 namespace sbench::cow_fs {
 
@@ -24,7 +25,7 @@ struct CacheFigures {
 class BlockStore {
  public:
   BlockStore(BlockIo& io, const LabelHeader& header, std::uint64_t cache_bytes)
-      : io_(io), header_(header), cache_bytes_(cache_bytes) {}
+      : io_(io), header_(header), streams_(io), cache_bytes_(cache_bytes) {}
   ~BlockStore();
   BlockStore(const BlockStore&) = delete;
   BlockStore& operator=(const BlockStore&) = delete;
@@ -71,6 +72,7 @@ class BlockStore {
 
   BlockIo& io_;
   LabelHeader header_;
+  Streams streams_;
   std::uint64_t cache_bytes_;
   std::unordered_map<std::uint64_t, Cached> cache_;
   std::list<std::uint64_t> uses_;  ///< addresses, most recently used first

@@ -86,6 +86,9 @@ Result<BytesRef> Object::view(unsigned level, std::uint64_t block) {
   if (!dirty_blocks_.empty()) {
     const auto found = dirty_blocks_.find(key(level, block));
     if (found != dirty_blocks_.end()) {
+      if (level == 0) {
+        SBENCH_TRY(complete(block));
+      }
       return BytesRef(found->second);
     }
   }
@@ -126,6 +129,11 @@ Status Object::grow_levels(std::uint64_t block) {
 
 Result<Bytes*> Object::modify(unsigned level, std::uint64_t block, bool whole) {
   if (const auto found = dirty_blocks_.find(key(level, block)); found != dirty_blocks_.end()) {
+    if (level == 0 && whole) {
+      partial_.erase(block);
+    } else if (level == 0) {
+      SBENCH_TRY(complete(block));
+    }
     return found->second.get();
   }
   const std::uint32_t bytes = level == 0 ? dnode_.block_bytes : kIndirectBytes;
@@ -247,8 +255,7 @@ Status Object::write(std::uint64_t offset, std::span<const std::byte> from, std:
     const std::uint64_t index = offset / dnode_.block_bytes;
     const std::uint64_t at = offset % dnode_.block_bytes;
     const std::uint64_t length = std::min<std::uint64_t>(from.size(), dnode_.block_bytes - at);
-    SBENCH_TRY_SET(Bytes* const content, modify(0, index, length == dnode_.block_bytes));
-    std::memcpy(content->data() + at, from.data(), length);
+    SBENCH_TRY(write_within(index, at, from.first(length)));
     from = from.subspan(length);
     offset += length;
     if (offset > dnode_.size) {
@@ -256,6 +263,75 @@ Status Object::write(std::uint64_t offset, std::span<const std::byte> from, std:
     }
   }
   return set_.core_.write_behind && dnode_.levels > 1 ? write_behind(begin, end) : Status();
+}
+
+Status Object::write_within(std::uint64_t index, std::uint64_t at, std::span<const std::byte> from) {
+  if (from.size() < dnode_.block_bytes && !partial_.contains(index) && !dirty_blocks_.contains(key(0, index))) {
+    SBENCH_TRY_SET(const BlockPointer old, pointer(0, index));
+    if (!old.is_hole() && old.level == 0 && old.logical_bytes == dnode_.block_bytes && !set_.core_.blocks.is_cached(old)) {
+      SBENCH_TRY(modify(0, index, true));
+      partial_[index] = {};
+    }
+  }
+  const auto part = partial_.find(index);
+  if (part == partial_.end() || from.size() == dnode_.block_bytes) {
+    SBENCH_TRY_SET(Bytes* const content, modify(0, index, from.size() == dnode_.block_bytes));
+    std::memcpy(content->data() + at, from.data(), from.size());
+    return {};
+  }
+  std::memcpy(dirty_blocks_.at(key(0, index))->data() + at, from.data(), from.size());
+  Written now{at, at + from.size()};
+  std::erase_if(part->second, [&](const Written& each) {
+    const bool touches = each.begin <= now.end && now.begin <= each.end;
+    now = touches ? Written{std::min(each.begin, now.begin), std::max(each.end, now.end)} : now;
+    return touches;
+  });
+  part->second.push_back(now);
+  if (now.end - now.begin == dnode_.block_bytes) {
+    partial_.erase(part);
+  }
+  return {};
+}
+
+Status Object::complete(std::uint64_t block) {
+  const auto part = partial_.find(block);
+  if (part == partial_.end()) {
+    return {};
+  }
+  SBENCH_TRY_SET(const BlockPointer at, pointer(0, block));
+  const auto old = set_.core_.blocks.read(at);
+  if (!old.ok()) {
+    return locate(old.error(), 0, block);
+  }
+  auto& written = part->second;
+  std::sort(written.begin(), written.end(), [](const Written& a, const Written& b) { return a.begin < b.begin; });
+  std::byte* const content = dirty_blocks_.at(key(0, block))->data();
+  std::uint64_t from = 0;
+  for (const Written& each : written) {
+    std::memcpy(content + from, (*old)->data() + from, each.begin - from);
+    from = each.end;
+  }
+  std::memcpy(content + from, (*old)->data() + from, (*old)->size() - from);
+  partial_.erase(part);
+  return {};
+}
+
+Status Object::complete_all() {
+  constexpr std::size_t kBatch = 64;
+  while (!partial_.empty()) {
+    std::vector<std::uint64_t> blocks;
+    std::vector<BlockPointer> wanted;
+    for (auto it = partial_.begin(); it != partial_.end() && blocks.size() < kBatch; ++it) {
+      SBENCH_TRY_SET(const BlockPointer at, pointer(0, it->first));
+      blocks.push_back(it->first);
+      wanted.push_back(at);
+    }
+    set_.core_.blocks.read_ahead(wanted);
+    for (const std::uint64_t block : blocks) {
+      SBENCH_TRY(complete(block));
+    }
+  }
+  return {};
 }
 
 Status Object::write_behind(std::uint64_t offset, std::uint64_t end) {
@@ -273,6 +349,7 @@ Status Object::write_behind(std::uint64_t offset, std::uint64_t end) {
     if (found == dirty_blocks_.end()) {
       continue;
     }
+    SBENCH_TRY(complete(behind_));
     const DirtyBlock content = found->second;
     const Status written = write_block(0, behind_, content);
     if (!written.ok() && written.error().code == ENOSPC) {
@@ -445,6 +522,9 @@ Status Object::free_below(unsigned level, std::uint64_t index, std::uint64_t fir
 void Object::drop_dirty(std::map<std::uint64_t, DirtyBlock>::iterator from, std::map<std::uint64_t, DirtyBlock>::iterator to) {
   for (auto it = from; it != to; ++it) {
     set_.core_.dirty_bytes -= it->second->size();
+    if (it->first < key(1, 0)) {
+      partial_.erase(it->first);
+    }
   }
   dirty_blocks_.erase(from, to);
 }
@@ -503,6 +583,7 @@ Status Object::write_block(unsigned level, std::uint64_t block, const DirtyBlock
 }
 
 Status Object::sync() {
+  SBENCH_TRY(complete_all());
   if (dnode_.levels == 1 && dnode_.type == ObjectType::node && kind(0) == BlockKind::data && dirty_blocks_.contains(key(0, 0))) {
     const std::uint64_t fitting = std::max(kSector, round_up(dnode_.size, kSector));
     if (fitting < dnode_.block_bytes) {

@@ -3,7 +3,7 @@
 // Changes stand in memory as dirty blocks until sync() writes them to new
 // places, children before parents, and frees what they replace. Blocks that a
 // sequential writer has left behind go there earlier, while it goes on. Reads see
-// dirty blocks first. Not thread-safe: the pool's lock is held.
+// dirty blocks first. Who writes a part of a block does not wait for the rest. Not thread-safe: the pool's lock is held.
 #pragma once
 
 #include <map>
@@ -104,6 +104,9 @@ class Object {
   [[nodiscard]] Status free_pointer(const BlockPointer& pointer);
   [[nodiscard]] Status write_block(unsigned level, std::uint64_t block, const DirtyBlock& content);
   void read_ahead(std::uint64_t block);
+  [[nodiscard]] Status write_within(std::uint64_t index, std::uint64_t at, std::span<const std::byte> from);
+  [[nodiscard]] Status complete(std::uint64_t block);
+  [[nodiscard]] Status complete_all();
   [[nodiscard]] Status write_behind(std::uint64_t offset, std::uint64_t end);
   void drop_dirty(std::map<std::uint64_t, DirtyBlock>::iterator from, std::map<std::uint64_t, DirtyBlock>::iterator to);
   [[nodiscard]] BlockKind kind(unsigned level) const;
@@ -114,6 +117,12 @@ class Object {
   Dnode dnode_;
   bool dirty_ = false;
   std::map<std::uint64_t, DirtyBlock> dirty_blocks_;  ///< by key()
+  struct Written {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  /// Dirty data blocks of which only these bytes are there: the rest is read when somebody wants it, or by sync().
+  std::map<std::uint64_t, std::vector<Written>> partial_;
   std::uint64_t next_read_ = 0;                       ///< block that a sequential reader asks for next
   std::uint64_t ahead_ = 0;                           ///< blocks before this one were read ahead
   std::uint64_t run_begin_ = 0;                       ///< where the writer began that goes on in sequence
