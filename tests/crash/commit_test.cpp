@@ -1,4 +1,5 @@
-// commit_test.cpp: a commit renames a layer's content and then its row; whatever a power loss or kill leaves of it is finished.
+// commit_test.cpp: a commit renames a layer's content and then its row; whatever a power loss or kill leaves of it is
+// finished.
 #include "tests/conformance/variants.h"
 
 namespace sbench::crash {
@@ -54,7 +55,8 @@ TEST_P(InterruptedCommit, is_finished_by_whoever_opens_the_store) {
 
 std::vector<Variant> drivers() {
   std::vector<Variant> plain = available_variants();
-  std::erase_if(plain, [](const Variant& variant) { return !variant.given.empty() && variant.given.count("engine") == 0; });
+  std::erase_if(plain,
+                [](const Variant& variant) { return !variant.given.empty() && variant.given.count("engine") == 0; });
   return plain;
 }
 

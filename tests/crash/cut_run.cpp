@@ -54,10 +54,15 @@ CutRunReport describe(const WriteLog& log) {
 
 std::uint64_t device_bytes(const CutRunOptions& options) {
   const Variant driver = parse_variant(options.driver);
-  const auto backing = driver.options.find("backing");
-  const bool large =
-      driver.spec->name == "btrfs" || driver.spec->name == "devicemapper" ||
-      (backing != driver.options.end() && backing->second != "ext4");  // xfs and btrfs are made no smaller
+  const auto is = [&](const char* option, const char* value) {
+    const auto found = driver.options.find(option);
+    return found != driver.options.end() && found->second == value;
+  };
+  if (is("dm.fs", "xfs")) {
+    return kGiB;  // two file systems, neither of which is made smaller than 300 MiB
+  }
+  const bool large = driver.spec->name == "btrfs" || driver.spec->name == "devicemapper" || is("backing", "xfs") ||
+                     is("backing", "btrfs");
   return large ? 512 * kMiB : 160 * kMiB;
 }
 
