@@ -32,9 +32,10 @@ void for_each_cut(const WriteLog& log, std::uint64_t size_bytes, std::uint64_t s
     SCOPED_TRACE(fmt::format("SBENCH_TEST_SEED={} cut {}", seed, cut.text()));
     std::filesystem::remove(folder.path() / "cut");  // ext4 writes out what replaces the content of a file
     must(replay.make(cut, folder.path() / "cut"));
-    const std::string content = must(read_text(folder.path() / "cut"));
-    const auto bytes = std::as_bytes(std::span(content));
-    MemoryDevice after(std::vector<std::byte>(bytes.begin(), bytes.end()));
+    std::vector<std::byte> content(size_bytes);
+    const Fd file = must(open_file(folder.path() / "cut", O_RDONLY));
+    ASSERT_EQ(::pread(file.get(), content.data(), content.size(), 0), static_cast<ssize_t>(size_bytes));
+    MemoryDevice after(std::move(content));
     check(after, cut.at);
     if (::testing::Test::HasFailure()) {
       return;
@@ -64,7 +65,7 @@ void at_once(const std::function<Status(int)>& work, const std::function<Status(
 // cow_fs: threads in two datasets append, swap and pass a spool through the intent log; snapshots and clones come and
 // go.
 
-constexpr std::uint64_t kPoolBytes = 24 * kMiB;
+constexpr std::uint64_t kPoolBytes = 16 * kMiB;
 
 std::string dataset_of(int thread) { return thread == 0 ? "alone" : "shared"; }
 
