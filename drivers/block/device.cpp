@@ -50,8 +50,9 @@ Result<LoopDevice> bind_loop(int image_fd) {
       }
       return errno_error("cannot attach the image to {}", loop.path);
     }
+    int writable = 0;  // a number keeps what BLKROSET said of its last image
     loop_info64 info{};
-    if (::ioctl(loop.fd.get(), LOOP_GET_STATUS64, &info) != 0) {
+    if (::ioctl(loop.fd.get(), BLKROSET, &writable) != 0 || ::ioctl(loop.fd.get(), LOOP_GET_STATUS64, &info) != 0) {
       return errno_error("cannot inspect {}", loop.path);
     }
     loop.direct_io = (info.lo_flags & LO_FLAGS_DIRECT_IO) != 0;
