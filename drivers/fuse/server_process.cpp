@@ -20,7 +20,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <sstream>
+#include <system_error>
 #include <thread>
 
 #include "drivers/backing/mount_point.h"
@@ -321,25 +323,37 @@ Status await_ready(int fd, const Helper& helper, const std::string& name) {
   return {};
 }
 
+/// umount(2) itself may wait for the server: it runs beside a clock, which ends the connection.
+Status unmount_beside_clock(const std::filesystem::path& target, const std::optional<Connection>& connection,
+                            int end_limit_ms) {
+  Status unmounted;
+  std::atomic<bool> done{false};
+  std::thread unmounter;
+  try {
+    unmounter = std::thread([&] {
+      unmounted = unmount(target, kUnmountPatience_ms);
+      done = true;
+    });
+  } catch (const std::system_error&) {  // no memory for a thread; the watchdog's, which runs, ends a connection as well
+    return unmount(target, kUnmountPatience_ms);
+  }
+  for (int waited_ms = 0; !done; ++waited_ms) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (waited_ms == kUnmountPatience_ms + end_limit_ms && connection) {
+      static_cast<void>(connection->abort());
+    }
+  }
+  unmounter.join();
+  return unmounted;
+}
+
 }  // namespace
 
 Status take_down(const std::filesystem::path& target, const Helper& server, int end_limit_ms) {
   const auto connection = Connection::find(target);
   Status unmounted;
   if (is_mount_point(target) || connection) {
-    std::atomic<bool> done{false};
-    // umount(2) itself may wait for the server: it runs beside a clock.
-    std::thread unmounter([&] {
-      unmounted = unmount(target, kUnmountPatience_ms);
-      done = true;
-    });
-    for (int waited_ms = 0; !done; ++waited_ms) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      if (waited_ms == kUnmountPatience_ms + end_limit_ms && connection) {
-        static_cast<void>(connection->abort());
-      }
-    }
-    unmounter.join();
+    unmounted = unmount_beside_clock(target, connection, end_limit_ms);
   }
   if (!unmounted.ok()) {
     return unmounted;

@@ -43,11 +43,11 @@ class Watchdog {
 
   void add(std::shared_ptr<Watch::Watched> watched) {
     const std::lock_guard lock(mutex_);
-    watched_.push_back(std::move(watched));
     if (!running_) {
+      std::thread([this] { work(); }).detach();  // throws where there is no memory for one: then nothing is watched
       running_ = true;
-      std::thread([this] { work(); }).detach();
     }
+    watched_.push_back(std::move(watched));
     changed_.notify_all();
   }
 

@@ -1,6 +1,8 @@
 // server_process_test.cpp: servers that end, die, hang, or are left, and what they cost.
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <thread>
@@ -64,6 +66,37 @@ TEST_F(ServerProcess, a_server_keeps_only_the_capabilities_it_was_to_keep) {
     EXPECT_EQ(read_text_of(served.at() / "file"), "text");
   }
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they need address space of their own
+TEST_F(ServerProcess, stop_works_where_there_is_no_memory_for_a_thread) {
+  Served served;
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_AS, &before), 0);
+  std::uint64_t pages = 0;
+  std::istringstream(read_trimmed("/proc/self/statm")) >> pages;
+  const rlimit all_used{pages * 4096 + (1 << 20), before.rlim_max};
+  pthread_attr_t attributes;
+  ASSERT_EQ(::pthread_getattr_default_np(&attributes), 0);
+  std::size_t stack_bytes = 0;
+  ASSERT_EQ(::pthread_attr_getstacksize(&attributes, &stack_bytes), 0);
+  ASSERT_EQ(::pthread_attr_setstacksize(&attributes, std::size_t{256} << 20), 0);  // larger than any that was kept
+  ASSERT_EQ(::pthread_setattr_default_np(&attributes), 0);
+  ASSERT_EQ(::setrlimit(RLIMIT_AS, &all_used), 0);
+  bool started = true;
+  try {
+    std::thread([] {}).join();
+  } catch (const std::system_error&) {
+    started = false;
+  }
+  const Status stopped = served.server->stop();
+  ASSERT_EQ(::setrlimit(RLIMIT_AS, &before), 0);
+  ASSERT_EQ(::pthread_attr_setstacksize(&attributes, stack_bytes), 0);
+  ASSERT_EQ(::pthread_setattr_default_np(&attributes), 0);
+  EXPECT_FALSE(started);
+  EXPECT_TRUE(stopped.ok()) << stopped.error().what;
+  EXPECT_FALSE(is_mount_point(served.at()));
+}
+#endif
 
 TEST_F(ServerProcess, stop_refuses_while_the_tree_is_in_use) {
   Served served;
