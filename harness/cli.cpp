@@ -50,6 +50,7 @@ int run_cli(const std::vector<std::string>& arguments, Console& console) {
   add_dump_command(program, context);
   add_restore_command(program, context);
   add_clean_command(program, context);
+  add_soak_command(program, context);
   add_completion_command(program, context);
   try {
     refuse_unknown_command(program, arguments);

@@ -41,6 +41,7 @@ void add_check_command(CLI::App& program, CommandContext& context);
 void add_dump_command(CLI::App& program, CommandContext& context);
 void add_restore_command(CLI::App& program, CommandContext& context);
 void add_clean_command(CLI::App& program, CommandContext& context);
+void add_soak_command(CLI::App& program, CommandContext& context);
 void add_completion_command(CLI::App& program, CommandContext& context);
 
 }  // namespace sbench

@@ -40,6 +40,7 @@ struct RunFlags {
   bool wipe = false;
   bool yes = false;
   bool skip_exit = false;
+  bool no_report = false;
   std::string keep;
   std::string format = "table";
   std::string progress = "auto";
@@ -247,7 +248,8 @@ int conclude(const RunFlags& flags, const Measured& measured, Console& console) 
     console.err << "sbench: nothing was measured; see the failures above\n";
     return measured.signal != 0 ? 128 + measured.signal : static_cast<int>(kExitError);
   }
-  const int code = is_inner_run(flags.request) ? static_cast<int>(kExitOk) : draw_and_point(flags, console);
+  const bool draws = !is_inner_run(flags.request) && !flags.no_report;
+  const int code = draws ? draw_and_point(flags, console) : static_cast<int>(kExitOk);
   if (measured.signal != 0) {
     console.err << fmt::format("interrupted; finish with: sbench run --resume {}\n", flags.output);
     return 128 + measured.signal;
@@ -435,6 +437,7 @@ void add_run_command(CLI::App& program, CommandContext& context) {
   command->add_flag("--wipe", flags->wipe, "allow a device that carries a signature to be overwritten");
   command->add_flag("--skip-exit", flags->skip_exit,
                     "exit code 77 instead of 5 where all that was asked for cannot run here");
+  command->add_flag("--no-report", flags->no_report, "write result.json alone; sbench report draws the rest later");
   command->add_flag("--yes", flags->yes, "do not ask before a device is overwritten");
   command->add_option("--format", flags->format, "what goes to stdout")
       ->check(CLI::IsMember({"table", "json", "markdown"}))

@@ -1,0 +1,159 @@
+// The fault campaign's short form, and its own parts: the device that breaks, the look at results.
+//
+// The long form: sbench soak --kills 1000 --faults 500 (docs/soak.md).
+#include <gtest/gtest.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <fstream>
+
+#include "drivers/base/file.h"
+#include "drivers/base/process.h"
+#include "drivers/base/units.h"
+#include "drivers/block/device.h"
+#include "drivers/block/direct_device.h"
+#include "harness/soak/faulty_file.h"
+#include "harness/soak/plan.h"
+#include "harness/soak/processes.h"
+#include "harness/soak/results.h"
+#include "tests/support/must.h"
+#include "tests/support/support.h"
+
+namespace sbench::soak {
+namespace {
+
+using test::must;
+
+#define SBENCH_SKIP_UNLESS_SERVING()                                                              \
+  if (!sbench::testing::is_root() || ::access("/dev/fuse", R_OK | W_OK) != 0) {                   \
+    GTEST_SKIP() << "needs root and /dev/fuse for a device that breaks";                          \
+  }
+
+TEST(Soak, kills_and_faults_leave_nothing_and_change_no_number) {
+  SBENCH_SKIP_UNLESS_SERVING();
+  const sbench::testing::TemporaryFolder folder;
+  const char* chosen = std::getenv("SBENCH_TEST_SEED");
+  const auto record = folder.path() / "soak.json";
+  const auto output = must(run_program({SBENCH_BINARY, "soak", "--kills", "2", "--faults", "1", "--seed",
+                                        chosen != nullptr ? chosen : "20", "--driver", "vfs", "-o", record.string()}));
+  EXPECT_EQ(output.exit_code, 0) << output.stderr_text;
+  const auto found = nlohmann::json::parse(must(read_text(record)));
+  EXPECT_GE(found.at("kills"), 2);
+  EXPECT_GE(found.at("faults"), 1);
+  EXPECT_TRUE(found.at("findings").empty()) << found.at("findings").dump(1);
+}
+
+class BreakingDevice : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    SBENCH_SKIP_UNLESS_SERVING();
+    sbench::testing::enter_private_namespace();
+    device = must(FaultyDevice::make(folder.path(), 64 * kMiB));
+    io = must(DirectDevice::open(device->path()));
+  }
+  Status write(std::uint64_t offset) { return io->write(offset, block); }
+  Status read(std::uint64_t offset) { return io->read(offset, block); }
+
+  sbench::testing::TemporaryFolder folder;
+  std::unique_ptr<FaultyDevice> device;
+  std::unique_ptr<DirectDevice> io;
+  std::vector<std::byte> block = std::vector<std::byte>(4096, std::byte{7});
+};
+
+TEST_F(BreakingDevice, chosen_sectors_fail_and_others_do_not) {
+  auto& switches = device->switches();
+  switches.from = kMiB;
+  switches.until = 2 * kMiB;
+  switches.write_errno = EIO;
+  EXPECT_TRUE(write(0).ok());
+  EXPECT_EQ(test::code_of(write(kMiB)), EIO);
+  EXPECT_TRUE(write(2 * kMiB).ok());
+  EXPECT_EQ(switches.hits, switches.write_hits);
+  device->heal();
+  EXPECT_TRUE(write(kMiB).ok());
+  switches.read_errno = EIO;
+  EXPECT_EQ(test::code_of(read(kMiB)), EIO);
+}
+
+TEST_F(BreakingDevice, a_full_one_takes_what_was_written_before_and_no_more) {
+  must(write(0));
+  device->switches().room_bytes = 0;
+  EXPECT_TRUE(write(0).ok());
+  EXPECT_EQ(test::code_of(write(8 * kMiB)), ENOSPC);
+  device->heal();
+  EXPECT_TRUE(write(8 * kMiB).ok());
+}
+
+TEST_F(BreakingDevice, a_flush_fails_alone) {
+  must(write(0));
+  device->switches().flush_errno = EIO;
+  EXPECT_TRUE(write(0).ok());
+  EXPECT_EQ(test::code_of(io->flush()), EIO);
+  device->heal();
+  EXPECT_TRUE(io->flush().ok());
+}
+
+TEST(LoopDevice, what_an_earlier_image_was_told_does_not_make_it_read_only) {
+  if (!sbench::testing::is_root()) {
+    GTEST_SKIP() << "needs root for loop devices";
+  }
+  const sbench::testing::TemporaryFolder folder;
+  std::string first;
+  for (int tries = 0; tries < 20; ++tries) {  // another process may take the number
+    const auto device = must(Device::make_image(folder.path(), 16 * kMiB));
+    const Fd fd = must(open_file(device->path(), O_RDWR));
+    const auto io = must(DirectDevice::open(device->path()));
+    EXPECT_TRUE(io->write(0, std::vector<std::byte>(4096)).ok());
+    if (device->path() == first) {
+      return;
+    }
+    first = device->path();
+    int read_only = 1;
+    ASSERT_EQ(::ioctl(fd.get(), BLKROSET, &read_only), 0);
+  }
+  GTEST_SKIP() << "no loop device came twice";
+}
+
+TEST(Results, a_torn_line_is_no_damage_and_a_broken_one_is) {
+  const sbench::testing::TemporaryFolder folder;
+  EXPECT_FALSE(must(read_run(folder.path())).started);
+  const std::string header = R"({"type":"header","value":{}})";
+  std::ofstream(folder.path() / "run.jsonl") << header << "\n" << R"({"type":"sam)";
+  EXPECT_TRUE(must(read_run(folder.path())).started);
+  std::ofstream(folder.path() / "run.jsonl") << header << "\n" << R"({"type":"sam)" << "\n" << header << "\n";
+  EXPECT_FALSE(read_run(folder.path()).ok());
+}
+
+TEST(Results, another_count_of_bytes_is_another_number_and_another_time_is_not) {
+  auto sample = nlohmann::json::parse(R"({"real_time": 1, "sbench": {"params": {}, "engine": "kernel", "workload": "w",
+    "metrics": {"bytes_app_written": 5, "bytes_app_read": 0, "cpu_sys_s": 1}, "latency": {},
+    "phases": {"work": {"seconds": 1, "count": 2, "timed": true}}}})");
+  const auto before = exact_part(sample);
+  sample["real_time"] = 2;
+  sample["sbench"]["phases"]["work"]["seconds"] = 9;
+  EXPECT_EQ(exact_part(sample), before);
+  sample["sbench"]["metrics"]["bytes_app_written"] = 6;
+  EXPECT_NE(exact_part(sample), before);
+}
+
+TEST(Plan, one_seed_draws_the_same_cases_and_every_kind_comes) {
+  std::set<Fault> kinds;
+  Rng first(5);
+  Rng second(5);
+  for (std::uint64_t number = 0; number < 300; ++number) {
+    const SoakCase a = draw_case(number, "vfs", number % 2 == 0, first);
+    const SoakCase b = draw_case(number, "vfs", number % 2 == 0, second);
+    EXPECT_EQ(a.fault, b.fault);
+    EXPECT_EQ(a.moment, b.moment);
+    EXPECT_EQ(is_kill(a.fault), number % 2 == 0);
+    kinds.insert(a.fault);
+  }
+  EXPECT_EQ(kinds.size(), kFaults.size());
+}
+
+}  // namespace
+}  // namespace sbench::soak
