@@ -60,8 +60,8 @@ TEST_P(Cuts, lose_nothing_that_was_acknowledged) {
   }
   CutRunOptions options;
   options.driver = GetParam();
-  options.steps = 8;
-  options.cuts_max = 4;
+  options.steps = 6;
+  options.cuts_max = 3;
   run_cuts(options);
 }
 

@@ -19,7 +19,7 @@ namespace {
 using test::must;
 
 constexpr int kThreads = 3;
-constexpr std::size_t kShortCuts = 25;
+constexpr std::size_t kShortCuts = 15;
 
 /// Calls `check` with what the device holds after each cut, until one fails.
 void for_each_cut(const WriteLog& log, std::uint64_t size_bytes, std::uint64_t seed,
