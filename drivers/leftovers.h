@@ -1,7 +1,7 @@
 // leftovers.h: what drivers' dead processes left in the kernel, undone.
 //
 // Mounts and loop devices go with the process that made them (harness/session.h);
-// device-mapper devices and imported zpools do not. A driver that makes such
+// device-mapper devices, ublk devices and imported zpools do not. A driver that makes such
 // things adds its clean-up here.
 #pragma once
 

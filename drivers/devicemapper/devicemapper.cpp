@@ -388,6 +388,8 @@ DriverSpec devicemapper_driver() {
       {"dm.min_free_space", "10%", "no new layer when less of the pool's data or metadata is free", {}},
       {"dm.full", "error", "writes that find the pool's data space full fail at once, or wait for space", {"error", "queue"}},
       {"dm.full_timeout", "60", "dm.full=queue: seconds after which they fail", {}},
+      {"dm.export", "auto", "engine=userspace: what shows thin devices to the kernel; auto: ublk where it has that, else loop",
+       {"auto", "ublk", "loop"}},
       {"dm.use_deferred_removal", "true", "a device in use is taken down by its last user", truth},
       {"dm.blkdiscard", "auto", "deleting a layer discards its chunks on the device below; auto: not with pool=direct-lvm",
        {"auto", "true", "false"}},

@@ -1,10 +1,11 @@
-// userspace_engine.cpp: the thin_pool library behind a FUSE server and loop devices.
+// userspace_engine.cpp: the thin_pool library behind a FUSE server, its devices shown through ublk or loop devices.
 //
 // One process owns the pool on the device and shows it as a directory of files,
 // one for each thin device (thin_pool/device_files.h): making, linking, growing
 // and removing files there is how the pool is told what to do. An active device
-// is a loop device with direct I/O over its file, which clears itself at its
-// last close. What the pool holds is cached by nobody but the file systems above.
+// is a ublk device that the same process serves (exported_files.h), or a loop device
+// with direct I/O over its file; both go with their last user. What the pool holds
+// is cached by nobody but the file systems above.
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
@@ -27,10 +28,12 @@
 #include "drivers/base/units.h"
 #include "drivers/block/device.h"
 #include "drivers/block/direct_device.h"
+#include "drivers/devicemapper/exported_files.h"
 #include "drivers/devicemapper/thin_devices.h"
 #include "drivers/fuse/pool_place.h"
 #include "drivers/fuse/server_process.h"
 #include "drivers/thin_pool/device_files.h"
+#include "drivers/ublk/control.h"
 
 namespace sbench::devicemapper {
 
@@ -42,8 +45,10 @@ namespace fs = std::filesystem;
 constexpr int kReleasePatience_ms = 5000;
 constexpr int kReleaseStep_ms = 1;
 constexpr int kSectorBytes = 512;
-constexpr const char* kExport = "FUSE files under direct-I/O loop devices";
-constexpr const char* kUblkControl = "/dev/ublk-control";
+constexpr const char* kLoopExport = "FUSE files under direct-I/O loop devices";
+constexpr const char* kUblkExport = "ublk devices";
+/// How long the server of a process that died serves its ublk devices, until their file systems are gone.
+constexpr int kUblkLinger_ms = 30'000;
 constexpr int kServerThreads = 16;  // most of the time they wait for the device
 /// With dm.full=queue: reads and writes at the server at once, more than one loop device's depth of 128; each has a
 /// thread, and there are others, so that writes that wait for space keep nobody from freeing it.
@@ -117,13 +122,23 @@ Result<PoolUsage> parse_usage(const std::string& text) {
                    fields["metadata_total"], fields["transaction"], fields["waiting"]};
 }
 
-/// In the server's process.
+/// dm.export: whether thin devices are shown through ublk; auto: where the kernel has it.
+bool wants_ublk(const Options& options) {
+  const auto& wanted = options.at("dm.export");
+  return wanted == "ublk" || (wanted == "auto" && ublk::usable().ok());
+}
+
+/// In the server's process. `ublk_threads`: 0 without ublk.
 Result<std::unique_ptr<FileSystem>> open_pool(const std::string& device, const thin_pool::OpenOptions& options,
-                                              const fs::path& directory) {
+                                              const fs::path& directory, int ublk_threads) {
   SBENCH_TRY_SET(auto place, fuse::PoolPlace::take(directory, device));
   SBENCH_TRY_SET(auto io, DirectDevice::open(device));
   SBENCH_TRY_SET(auto pool, thin_pool::Pool::open(*io, options));
   std::move(place).keep();
+  if (ublk_threads > 0) {
+    SBENCH_TRY_SET(auto files, ExportedFiles::make(std::move(io), std::move(pool), ublk_threads));
+    return std::unique_ptr<FileSystem>(std::move(files));
+  }
   return std::unique_ptr<FileSystem>(new thin_pool::DeviceFiles(std::move(io), std::move(pool)));
 }
 
@@ -147,7 +162,15 @@ Result<std::unique_ptr<fuse::ServerProcess>> serve_pool(const std::string& devic
   server.session.cache_s = 0;
   server.gives_up_mounts = true;
   server.capabilities = fuse::kPoolServerCapabilities;
-  return fuse::ServerProcess::start(directory, server, [=] { return open_pool(device, pool_options, directory); });
+  int ublk_threads = 0;
+  if (wants_ublk(options)) {
+    ublk_threads = server.session.threads;
+    server.session.threads = 0;  // they are asked little
+    server.linger_ms = kUblkLinger_ms;
+    server.capabilities = server.capabilities | CapabilitySet{CAP_SYS_ADMIN, CAP_MKNOD};  // ublk's commands, its devices' nodes
+  }
+  return fuse::ServerProcess::start(directory, server,
+                                    [=] { return open_pool(device, pool_options, directory, ublk_threads); });
 }
 
 class UserspaceDevices final : public ThinDevices {
@@ -158,14 +181,20 @@ class UserspaceDevices final : public ThinDevices {
         device_(std::move(device)),
         deferred_removal_(is_on(options, "dm.use_deferred_removal")),
         queue_time_(parse_full(options).value()),
+        through_ublk_(wants_ublk(options)),
         block_bytes_(block_bytes),
         server_(std::move(server)),
         stays_(stays) {}
 
   ~UserspaceDevices() override {
-    active_.clear();
+    while (!active_.empty()) {
+      let_go(active_.begin());
+    }
     if (!stays_) {
       static_cast<void>(while_busy(kReleasePatience_ms, kReleaseStep_ms, [this] { return server_->stop(); }));
+    }
+    if (through_ublk_) {
+      static_cast<void>(ublk::remove_abandoned_exports());  // of a server that died
     }
   }
 
@@ -179,7 +208,7 @@ class UserspaceDevices final : public ThinDevices {
   Status snapshot(ThinId id, ThinId origin) override {
     Suspended suspended;
     if (const auto found = active_.find(origin); found != active_.end()) {
-      SBENCH_TRY(suspended.begin(found->second->path()));
+      SBENCH_TRY(suspended.begin(found->second.path));
     }
     if (::link(file_of(origin).c_str(), file_of(id).c_str()) != 0) {
       return explain("cannot make thin device {}, a snapshot of {}", id, origin);
@@ -196,7 +225,7 @@ class UserspaceDevices final : public ThinDevices {
 
   Result<fs::path> activate(ThinId id, std::uint64_t size_bytes) override {
     if (const auto found = active_.find(id); found != active_.end()) {
-      return fs::path(found->second->path());
+      return found->second.path;
     }
     struct stat status {};
     if (::stat(file_of(id).c_str(), &status) != 0) {
@@ -205,21 +234,8 @@ class UserspaceDevices final : public ThinDevices {
     if (static_cast<std::uint64_t>(status.st_size) < size_bytes) {
       SBENCH_TRY(resize(id, size_bytes));
     }
-    SBENCH_TRY_SET(auto device, Device::attach_image(file_of(id)));
-    if (!device->direct_io()) {
-      return plain_error(ENOTSUP, "{} has no direct I/O to the thin pool: what it writes would be cached twice",
-                         device->path());
-    }
-    const fs::path path = device->path();
-    if (block_bytes_ > kSectorBytes) {
-      SBENCH_TRY_SET(const Fd fd, open_file(path, O_RDWR));
-      if (::ioctl(fd.get(), LOOP_SET_BLOCK_SIZE, static_cast<unsigned long>(block_bytes_)) != 0) {
-        return errno_error("cannot give {} blocks of {} bytes", path.string(), block_bytes_);
-      }
-    }
-    fit_requests(path.filename());
-    active_[id] = std::move(device);
-    return path;
+    SBENCH_TRY_SET(active_[id], through_ublk_ ? show_through_ublk(id) : show_through_loop(id));
+    return active_[id].path;
   }
 
   Status deactivate(ThinId id) override {
@@ -228,9 +244,9 @@ class UserspaceDevices final : public ThinDevices {
       return {};
     }
     if (!deferred_removal_) {
-      SBENCH_TRY(open_file(found->second->path(), O_RDONLY | O_EXCL));
+      SBENCH_TRY(open_file(found->second.path, O_RDONLY | O_EXCL));
     }
-    active_.erase(found);  // whoever still uses the loop device keeps it, and its last close clears it
+    let_go(found);  // whoever still uses the device keeps it, and its last close takes it down
     return {};
   }
 
@@ -254,7 +270,7 @@ class UserspaceDevices final : public ThinDevices {
   std::vector<std::pair<std::string, std::string>> status() override {
     std::vector<std::pair<std::string, std::string>> rows = {
         {"Data Device", device_},
-        {"Export", kExport},
+        {"Export", through_ublk_ ? kUblkExport : kLoopExport},
         {"When Full", queue_time_ ? fmt::format("queue for {} s", queue_time_->count()) : "error"},
         {"Pool Server", std::to_string(server_->pid())}};
     if (const auto now = usage(); now.ok()) {
@@ -270,7 +286,48 @@ class UserspaceDevices final : public ThinDevices {
   }
 
  private:
+  struct Active {
+    fs::path path;
+    std::unique_ptr<Device> loop;  ///< null with ublk
+  };
+
   [[nodiscard]] fs::path file_of(ThinId id) const { return directory_ / std::to_string(id); }
+
+  Result<Active> show_through_loop(ThinId id) {
+    SBENCH_TRY_SET(auto device, Device::attach_image(file_of(id)));
+    if (!device->direct_io()) {
+      return plain_error(ENOTSUP, "{} has no direct I/O to the thin pool: what it writes would be cached twice",
+                         device->path());
+    }
+    const fs::path path = device->path();
+    if (block_bytes_ > kSectorBytes) {
+      SBENCH_TRY_SET(const Fd fd, open_file(path, O_RDWR));
+      if (::ioctl(fd.get(), LOOP_SET_BLOCK_SIZE, static_cast<unsigned long>(block_bytes_)) != 0) {
+        return errno_error("cannot give {} blocks of {} bytes", path.string(), block_bytes_);
+      }
+    }
+    fit_requests(path.filename());
+    return Active{path, std::move(device)};
+  }
+
+  Result<Active> show_through_ublk(ThinId id) {
+    if (::setxattr(file_of(id).c_str(), kBlockDeviceAttribute, "shown", 5, 0) != 0) {
+      return explain("cannot show thin device {} through ublk", id);
+    }
+    SBENCH_TRY_SET(const std::string name, read_attribute(file_of(id), kBlockDeviceAttribute));
+    const fs::path path = "/dev/" + name;
+    SBENCH_TRY(while_busy(kReleasePatience_ms, kReleaseStep_ms, [&]() -> Status {
+      return ::access(path.c_str(), F_OK) == 0 ? Status() : plain_error(EBUSY, "{} does not appear", path.string());
+    }));
+    return Active{path, nullptr};
+  }
+
+  void let_go(std::map<ThinId, Active>::iterator active) {
+    if (active->second.loop == nullptr) {
+      static_cast<void>(::removexattr(file_of(active->first).c_str(), kBlockDeviceAttribute));
+    }
+    active_.erase(active);
+  }
 
   Status resize(ThinId id, std::uint64_t size_bytes) {
     if (::truncate(file_of(id).c_str(), static_cast<off_t>(size_bytes)) != 0) {
@@ -299,17 +356,27 @@ class UserspaceDevices final : public ThinDevices {
   std::string device_;
   bool deferred_removal_;
   std::optional<std::chrono::seconds> queue_time_;
+  bool through_ublk_;
   int block_bytes_;  ///< the smallest transfer that the pool's device takes, and so its thin devices
   std::unique_ptr<fuse::ServerProcess> server_;
   bool stays_;  ///< the pool was found standing, or is kept: active devices stand as long as something is mounted from them
-  std::map<ThinId, std::unique_ptr<Device>> active_;
+  std::map<ThinId, Active> active_;
 };
 
-Availability probe(const Options&) {
+Availability probe(const Options& options) {
   if (!may_mount()) {
     return Availability::no("mounting needs root (CAP_SYS_ADMIN)", "run sbench as root", EngineClass::userspace);
   }
-  for (const auto& [device, module] : {std::pair{"/dev/fuse", "fuse"}, std::pair{"/dev/loop-control", "loop"}}) {
+  const Status ublk = ublk::usable();
+  if (options.at("dm.export") == "ublk" && !ublk.ok()) {
+    return Availability::no(fmt::format("dm.export=ublk: {}", ublk.error().what),
+                            "use a kernel with ublk (modprobe ublk_drv), or dm.export=loop", EngineClass::userspace);
+  }
+  std::vector<std::pair<const char*, const char*>> needed = {{"/dev/fuse", "fuse"}};
+  if (!wants_ublk(options)) {
+    needed.emplace_back("/dev/loop-control", "loop");
+  }
+  for (const auto& [device, module] : needed) {
     if (::access(device, R_OK | W_OK) != 0) {
       return Availability::no(fmt::format("the thin pool in user space needs {}", device),
                               fmt::format("use a kernel with it, or load its module: modprobe {}", module),
@@ -317,9 +384,9 @@ Availability probe(const Options&) {
     }
   }
   Availability yes = Availability::yes(EngineClass::userspace);
-  yes.reason = fmt::format("layers are shown by {}; {}", kExport,
-                           ::access(kUblkControl, F_OK) == 0 ? "the kernel has ublk, but sbench has no export through it"
-                                                             : "the kernel has no ublk, and sbench no export through it");
+  yes.reason = wants_ublk(options) ? fmt::format("layers are shown by {}", kUblkExport)
+                                   : fmt::format("layers are shown by {}; {}", kLoopExport,
+                                                 ublk.ok() ? "the kernel has ublk, too" : "the kernel has no ublk");
   return yes;
 }
 

@@ -14,7 +14,11 @@ constexpr NodeId kFirstDeviceNode = 2;
 
 NodeId node_of(DeviceId id) { return kFirstDeviceNode + id; }
 
-Result<DeviceId> device_of(NodeId node) {
+Error refused(const char* what) { return plain_error(EPERM, "a pool's directory holds thin devices only: no {}", what); }
+
+}  // namespace
+
+Result<DeviceId> DeviceFiles::device_of(NodeId node) {
   if (node < kFirstDeviceNode) {
     return plain_error(EISDIR, "the pool's directory is no thin device");
   }
@@ -22,7 +26,7 @@ Result<DeviceId> device_of(NodeId node) {
 }
 
 /// A device's number as it is written: decimal, no leading zeros.
-Result<DeviceId> parse_name(std::string_view name) {
+Result<DeviceId> DeviceFiles::parse_name(std::string_view name) {
   DeviceId id = 0;
   const auto [end, failure] = std::from_chars(name.data(), name.data() + name.size(), id);
   if (failure != std::errc() || end != name.data() + name.size() || std::to_string(id) != name || id >= kDeviceIds) {
@@ -30,10 +34,6 @@ Result<DeviceId> parse_name(std::string_view name) {
   }
   return id;
 }
-
-Error refused(const char* what) { return plain_error(EPERM, "a pool's directory holds thin devices only: no {}", what); }
-
-}  // namespace
 
 std::string describe(const PoolStatistics& statistics) {
   return fmt::format("data_used={} data_total={} metadata_used={} metadata_total={} transaction={} waiting={}",

@@ -20,7 +20,7 @@
 
 namespace sbench::thin_pool {
 
-class DeviceFiles final : public FileSystem {
+class DeviceFiles : public FileSystem {
  public:
   /// Keeps the device open as long as the pool.
   DeviceFiles(std::unique_ptr<BlockIo> io, std::unique_ptr<Pool> pool) : io_(std::move(io)), pool_(std::move(pool)) {}
@@ -59,6 +59,14 @@ class DeviceFiles final : public FileSystem {
   Status set_xattr(NodeId node, const char* name, std::string_view value, int flags) override;
   Status remove_xattr(NodeId node, const char* name) override;
   Status sync() override;
+
+ protected:
+  [[nodiscard]] Pool& pool() { return *pool_; }
+  [[nodiscard]] const BlockIo& io() const { return *io_; }
+  /// EISDIR for the pool's directory.
+  [[nodiscard]] static Result<DeviceId> device_of(NodeId node);
+  /// ENOENT for what is no device's number.
+  [[nodiscard]] static Result<DeviceId> parse_name(std::string_view name);
 
  private:
   [[nodiscard]] struct stat attributes_of(DeviceId id, const DeviceRecord& record) const;

@@ -284,6 +284,11 @@ bool uml_has_zfs() {
   return is_there("modules.order") && is_there("zfs.ko") && is_there("userland/sbin/zpool");
 }
 
+bool uml_has_ublk() {
+  return read_trimmed(uml_cache() / "modules.order").find("ublk_drv.ko") != std::string::npos &&
+         fs::exists(uml_cache() / "ublk_drv.ko");
+}
+
 void add_uml_modules(GuestJob& job) {
   const fs::path stock = fs::path(kModules) / uml_release() / "kernel";
   for (const char* name :

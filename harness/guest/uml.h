@@ -26,6 +26,8 @@ namespace sbench {
 [[nodiscard]] std::filesystem::path uml_cache();
 /// Whether OpenZFS's modules and programs are there.
 [[nodiscard]] bool uml_has_zfs();
+/// Whether ublk's module is there (uml_ublk).
+[[nodiscard]] bool uml_has_ublk();
 
 /// The kernel objects a job needs, in loading order: device mapper, overlayfs, FUSE, loop; then what the
 /// cache holds, whose programs come first in the job's PATH.

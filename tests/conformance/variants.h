@@ -27,6 +27,7 @@ inline std::vector<Variant> all_variants() {
       {"overlay2", {{"engine", "userspace"}}},
       {"overlay2", {{"engine", "userspace"}, {"metacopy", "on"}}},
       {"btrfs", {{"quota", "on"}}},       {"vfs", {{"backing", "xfs"}}},
+      {"devicemapper", {{"engine", "userspace"}, {"dm.export", "ublk"}}},  // tests/vm
   };
   variants.insert(variants.end(), more.begin(), more.end());
   return variants;

@@ -12,6 +12,7 @@
 
 #include "drivers/base/process.h"
 #include "drivers/block/direct_device.h"
+#include "drivers/leftovers.h"
 #include "drivers/thin_pool/check.h"
 #include "tests/conformance/variants.h"
 
@@ -177,6 +178,18 @@ pid_t server_of(Driver& driver) {
   return 0;
 }
 
+/// Numbers of ublk devices that the kernel has.
+std::vector<std::string> ublk_devices() {
+  std::vector<std::string> found;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator("/sys/class/ublk-char", none)) {
+    if (entry.path().filename().string().starts_with("ublkc")) {
+      found.push_back(entry.path().filename());
+    }
+  }
+  return found;
+}
+
 TEST_F(Thin, when_the_server_is_killed_everything_fails_at_once_and_what_was_synced_is_there_afterwards) {
   TestStore store(userspace());
   make_layer(store.driver(), "image", {}, [](const std::filesystem::path& tree) { write_file(tree / "a", "kept"); });
@@ -199,18 +212,23 @@ TEST_F(Thin, when_the_server_is_killed_everything_fails_at_once_and_what_was_syn
     EXPECT_EQ(read_file(tree.path() / "b"), "synced");
   }
   store.close();
+  EXPECT_THAT(ublk_devices(), testing::IsEmpty());
   const auto io = must(DirectDevice::open(store.device().path(), true));
   EXPECT_THAT(thin_pool::check_pool(*io).findings, testing::IsEmpty());
 }
 
-TEST_F(Thin, a_store_whose_process_is_killed_leaves_no_server_no_loop_device_and_a_whole_pool) {
-  TestStore store(userspace());
-  make_layer(store.driver(), "image", {}, [](const std::filesystem::path& tree) { write_file(tree / "a", "kept"); });
-  store.close();
+/// Opens the store in a process of its own, mounts container "c" there and writes `b`, synced. Both are to be killed.
+struct Victim {
+  pid_t process = -1;
+  pid_t server = 0;
+};
+
+Victim start_victim(TestStore& store) {
   int ends[2];
-  ASSERT_EQ(::pipe(ends), 0);
-  const pid_t victim = ::fork();
-  if (victim == 0) {
+  EXPECT_EQ(::pipe(ends), 0);
+  Victim victim;
+  victim.process = ::fork();
+  if (victim.process == 0) {
     if (::unshare(CLONE_NEWNS) != 0) {  // as every run does: its mounts go with it
       ::_exit(1);
     }
@@ -228,12 +246,42 @@ TEST_F(Thin, a_store_whose_process_is_killed_leaves_no_server_no_loop_device_and
     static_cast<void>(!::write(ends[1], &server, sizeof(server)));
     ::_exit(1);
   }
-  pid_t server = 0;
-  ASSERT_EQ(::read(ends[0], &server, sizeof(server)), static_cast<ssize_t>(sizeof(server)));
+  EXPECT_EQ(::read(ends[0], &victim.server, sizeof(victim.server)), static_cast<ssize_t>(sizeof(victim.server)));
   ::close(ends[0]);
   ::close(ends[1]);
-  ::kill(victim, SIGKILL);
-  ::waitpid(victim, nullptr, 0);
+  EXPECT_GT(victim.server, 0);
+  return victim;
+}
+
+TEST_F(Thin, ublk_devices_of_a_killed_server_are_deleted_by_clean) {
+  SBENCH_SKIP_UNLESS_AVAILABLE(userspace({{"dm.export", "ublk"}}));
+  TestStore store(userspace({{"dm.export", "ublk"}}));
+  make_layer(store.driver(), "image", {}, [](const std::filesystem::path& tree) { write_file(tree / "a", "kept"); });
+  store.close();
+  const Victim victim = start_victim(store);
+  EXPECT_THAT(ublk_devices(), testing::Not(testing::IsEmpty()));
+  EXPECT_THAT(must(undo_leftovers()), testing::IsEmpty()) << "it is in use";
+  ::kill(victim.server, SIGKILL);
+  ::kill(victim.process, SIGKILL);
+  ::waitpid(victim.process, nullptr, 0);
+  for (int tries = 0; tries < 300 && !ublk_devices().empty(); ++tries) {  // the kernel looks for dead servers every 5 s
+    must(undo_leftovers());
+    ::usleep(100'000);
+  }
+  EXPECT_THAT(ublk_devices(), testing::IsEmpty());
+  store.open();
+  auto tree = must(store.driver().mount("c"));
+  EXPECT_EQ(read_file(tree.path() / "b"), "synced");
+}
+
+TEST_F(Thin, a_store_whose_process_is_killed_leaves_no_server_no_loop_device_and_a_whole_pool) {
+  TestStore store(userspace());
+  make_layer(store.driver(), "image", {}, [](const std::filesystem::path& tree) { write_file(tree / "a", "kept"); });
+  store.close();
+  const Victim victim = start_victim(store);
+  const pid_t server = victim.server;
+  ::kill(victim.process, SIGKILL);
+  ::waitpid(victim.process, nullptr, 0);
   ASSERT_GT(server, 0);
   const auto runs = [server] {  // a zombie that init has not collected does not
     const std::string text = read_trimmed(fmt::format("/proc/{}/stat", server));
@@ -243,6 +291,7 @@ TEST_F(Thin, a_store_whose_process_is_killed_leaves_no_server_no_loop_device_and
     ::usleep(10'000);
   }
   EXPECT_FALSE(runs()) << "the server outlived its process";
+  EXPECT_THAT(ublk_devices(), testing::IsEmpty());
   store.open();
   auto tree = must(store.driver().mount("c"));
   EXPECT_EQ(read_file(tree.path() / "b"), "synced");

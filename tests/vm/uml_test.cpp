@@ -6,6 +6,8 @@
 //
 //     ./quickstart uml-zfs && SBENCH_UML_ZFS=required build/release/tests/sbench_test_vm --gtest_filter='*zfs*'
 //
+//     ./quickstart uml-ublk && SBENCH_UML_UBLK=required build/release/tests/sbench_test_vm --gtest_filter='*ublk*'
+//
 // before a release: longer forms, and modules that are missing are a failure.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -109,6 +111,27 @@ void expect_all_passed(const GuestOutcome& outcome) {
   EXPECT_EQ(outcome.code, 0) << outcome.text;
   EXPECT_THAT(outcome.text, ::testing::HasSubstr("[  PASSED  ]"));
   EXPECT_THAT(outcome.text, ::testing::Not(::testing::HasSubstr("PASSED  ] 0 tests")));
+}
+
+/// The short form holds what depends on how devices are shown; the long one is all that tests the thin pool's driver.
+TEST(Uml, our_thin_pool_shows_its_devices_through_ublk) {
+  SKIP_WITHOUT_UML();
+  const bool required = std::getenv("SBENCH_UML_UBLK") != nullptr;
+  if (!uml_has_ublk()) {
+    ASSERT_FALSE(required) << "ublk_drv.ko is not in " << uml_cache();
+    GTEST_SKIP() << "ublk's module for user-mode Linux is not built: sudo ./quickstart uml-ublk (some 2 minutes)";
+  }
+  const std::string tests = required ? "Thin.*:*FirstWriteCost*:*FullPool*/userspace" : "Thin.*killed*:Thin.a_device_in_use*";
+  std::string script = std::string(kScratch) + beside("sbench_test_drivers") + " --gtest_filter='" + tests + "'";
+  if (required) {
+    script += " && " + beside("sbench_test_conformance") + " --gtest_filter='*devicemapper_dm_export_ublk*'";
+  }
+  const auto outcome = run_script(script + "; code=$?; ls /sys/class/ublk-char; exit $code", 900);
+  expect_all_passed(outcome);
+  EXPECT_THAT(outcome.text, ::testing::HasSubstr("ublk_devices_of_a_killed_server_are_deleted_by_clean"));
+  EXPECT_THAT(outcome.text, ::testing::Not(::testing::HasSubstr("SKIPPED")));
+  EXPECT_THAT(outcome.text, ::testing::Not(::testing::HasSubstr("ublkc"))) << "something stayed";
+  std::printf("%s\n", outcome.text.c_str());
 }
 
 TEST(Uml, the_real_zfs_passes_conformance) {
