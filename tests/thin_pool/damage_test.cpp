@@ -145,13 +145,35 @@ TEST(Damaged, one_torn_superblock_is_survived_and_two_are_named) {
   EXPECT_THAT(Pool::open(blank, {}).error().what, testing::HasSubstr("there is no thin pool"));
 }
 
-TEST(Damaged, a_device_that_shrank_is_named) {
-  std::vector<std::byte> content = closed_pool();
-  content.resize(content.size() - kMiB);
-  MemoryDevice device(std::move(content));
+TEST(Damaged, a_device_that_shrank_is_named_and_left_as_it_is) {
+  const std::vector<std::byte> whole = closed_pool();
+  MemoryDevice device({whole.begin(), whole.end() - kMiB});
   const auto opened = Pool::open(device, quiet_options());
   ASSERT_EQ(code_of(opened), ENOSPC);
   EXPECT_THAT(opened.error().what, testing::HasSubstr("the device has shrunk"));
+  EXPECT_TRUE(std::equal(device.bytes().begin(), device.bytes().end(), whole.begin())) << "grown back, it is whole";
+}
+
+TEST(Damaged, a_device_that_shrinks_under_an_open_pool_fails_what_it_lost_and_keeps_what_is_acknowledged) {
+  TestPool test;
+  must(test.pool->create_device(1, 8 * kMiB));
+  test.write(1, 0, 8 * kMiB, 1);
+  must(test.pool->flush());
+  const std::vector<std::byte> whole = test.device->bytes();
+  const std::uint64_t last = 8 * kMiB - kSmallChunk;
+  test.device->bytes().resize(whole.size() / 2);
+  std::vector<std::byte> data(4096);
+  EXPECT_NE(code_of(test.pool->read(1, last, data)), 0);
+  EXPECT_NE(code_of(test.pool->write(1, last, filled(4096, 3))), 0);
+  EXPECT_EQ(test.read(1, 0), 1u);
+  test.write(1, 0, 4096, 2);
+  must(test.pool->flush());
+  test.device->bytes().insert(test.device->bytes().end(), whole.begin() + static_cast<std::ptrdiff_t>(whole.size() / 2),
+                              whole.end());
+  test.reopen();
+  EXPECT_EQ(test.read(1, 0), 2u);
+  EXPECT_EQ(test.read(1, last), 1u);
+  EXPECT_THAT(test.findings(), testing::IsEmpty());
 }
 
 TEST(Damaged, a_metadata_write_that_fails_stops_writing_but_not_reading) {
