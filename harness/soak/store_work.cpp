@@ -17,6 +17,7 @@
 namespace sbench::soak {
 namespace {
 
+constexpr auto kTimeLimit = std::chrono::seconds(5);
 constexpr unsigned kRecordsPerLayer = 40;
 constexpr unsigned kRecordsPerFile = 5;  ///< every fifth record is a file of its own as well
 constexpr std::size_t kRecordBytes = 3000;
@@ -66,7 +67,8 @@ class Writer {
   Status write() {
     SBENCH_TRY(make_image());
     unsigned layer = 0;
-    for (unsigned number = 0; number < work_.records; ++layer) {
+    const auto until = std::chrono::steady_clock::now() + kTimeLimit;  // a slow store shows as much with fewer records
+    for (unsigned number = 0; number < work_.records && std::chrono::steady_clock::now() < until; ++layer) {
       SBENCH_TRY(driver_.prepare(key_of(layer), name_of(layer)));
       SBENCH_TRY(driver_.sync());  // a synced file stays in a layer that stays
       SBENCH_TRY(write_layer(layer, number));
@@ -93,7 +95,9 @@ class Writer {
   Status write_layer(unsigned layer, unsigned& number) {
     SBENCH_TRY_SET(const Mount mount, driver_.mount(key_of(layer)));
     SBENCH_TRY_SET(const Fd log, open_file(mount.path() / "log", O_WRONLY | O_APPEND));
-    for (unsigned i = 0; i < kRecordsPerLayer && number < work_.records; ++i, ++number) {
+    const auto until = std::chrono::steady_clock::now() + kTimeLimit;
+    for (unsigned i = 0; i < kRecordsPerLayer && number < work_.records && std::chrono::steady_clock::now() < until;
+         ++i, ++number) {
       const std::string text = record(work_.seed, number);
       SBENCH_TRY(write_synced(log, text, "the log"));
       SBENCH_TRY(note(fmt::format("record {}", number)));

@@ -15,7 +15,7 @@
 namespace sbench::soak {
 namespace {
 
-constexpr int kStep_ms = 5;
+constexpr int kStep_ms = 20;
 
 struct Mounted {
   unsigned minor = 0;
