@@ -20,7 +20,7 @@ install(DIRECTORY reports DESTINATION ${CMAKE_INSTALL_DATADIR}/sbench PATTERN "_
 install(PROGRAMS harness/guest/uml_zfs harness/guest/uml_ublk DESTINATION ${CMAKE_INSTALL_DATADIR}/sbench/harness/guest)
 install(FILES harness/guest/uml_kernel.py DESTINATION ${CMAKE_INSTALL_DATADIR}/sbench/harness/guest)
 install(FILES docs/sbench.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-install(FILES README.md LICENSE docs/measuring.md docs/reports.md docs/peers.md docs/nightly.md docs/uml.md docs/safety.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/sbench)
+install(FILES README.md LICENSE docs/measuring.md docs/reports.md docs/peers.md docs/nightly.md docs/uml.md docs/safety.md docs/checks.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/sbench)
 set(completion ${CMAKE_BINARY_DIR}/completion/sbench)
 install(FILES ${completion}.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME sbench)
 install(FILES ${completion}.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions RENAME _sbench)

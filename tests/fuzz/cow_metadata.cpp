@@ -38,7 +38,7 @@ void walk(DatasetFiles& files, NodeId directory, int depth, int& visits) {
     }
     std::array<std::byte, 512> into{};
     static_cast<void>(files.read(entry->node, 0, into, 0));
-    static_cast<void>(files.read(entry->node, 0, into, 70'000 * std::uint64_t{4096} - 100));
+    static_cast<void>(files.read(entry->node, 0, into, 70'000 * std::uint64_t{4096} - std::uint64_t{100}));
     static_cast<void>(files.seek(entry->node, 0, 4096, SEEK_DATA));
     static_cast<void>(files.seek(entry->node, 0, 0, SEEK_HOLE));
     static_cast<void>(files.read_link(entry->node));
