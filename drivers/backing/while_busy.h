@@ -13,7 +13,7 @@ namespace sbench {
 template <typename Attempt>
 [[nodiscard]] Status while_busy(int patience_ms, int step_ms, Attempt&& attempt) {
   for (int waited_ms = 0;; waited_ms += step_ms) {
-    const Status done = attempt();
+    Status done = attempt();
     if (done.ok() || done.error().code != EBUSY || waited_ms >= patience_ms) {
       return done;
     }

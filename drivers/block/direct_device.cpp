@@ -57,7 +57,7 @@ class Ring {
       static_cast<void>(ring.release());
       ring = std::make_unique<Ring>();
     }
-    return ring->usable_ ? ring.get() : nullptr;
+    return ring->usable_ ? ring.get() : nullptr;  // NOLINT(clang-analyzer-cplusplus.NewDelete)
   }
 
   /// Runs up to kRingEntries requests that `prepare` fills in; returns the first negative errno, else 0.
