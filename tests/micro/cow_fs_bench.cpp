@@ -125,7 +125,7 @@ BENCHMARK(cow_sequential_read)->ArgsProduct({{128 << 10}, {1, 4}})->Args({1 << 2
 /// Files with 1 KiB, 100 in a directory, and one commit at the end: {files}.
 void cow_create_small(benchmark::State& state) {
   const std::uint64_t count = static_cast<std::uint64_t>(state.range(0));
-  Bed bed(count * 16 * kKiB + 64 * kMiB, 0);
+  Bed bed((count / 64 + 64) * kMiB, 0);
   const Bytes content = noise(kKiB);
   for (auto _ : state) {
     FileSystem& files = bed.format();
