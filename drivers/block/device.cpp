@@ -213,7 +213,13 @@ Status Device::claim(int patience_ms) {
 Status Device::discard_all() {
   Fd opened;
   int fd = fd_.get();
-  if (!fd_.valid()) {
+  if (claim_.valid()) {
+    // While something has the device exclusively, the kernel refuses a discard by anybody else as soon as a page of the
+    // device's cache is in use (EBUSY). The claim may only read; it is exchanged for one that may write.
+    claim_.reset();
+    SBENCH_TRY_SET(claim_, open_file(path_, O_RDWR | O_EXCL));
+    fd = claim_.get();
+  } else if (!fd_.valid()) {
     SBENCH_TRY_SET(opened, open_file(path_, O_RDWR));
     fd = opened.get();
   }

@@ -40,7 +40,7 @@ class FuseOverlayfsDriver final : public fuse::ServedDriver {
 
   std::vector<std::pair<std::string, std::string>> status() override {
     auto rows = BackedDriver::status();
-    rows.emplace_back("Engine", std::string(kProgram) + " (userspace)");
+    rows.emplace_back("Engine", fmt::format("{} (userspace)", kProgram));
     if (const auto version = run_program({kProgram, "--version"}); version.ok()) {
       rows.emplace_back("Version", version->stdout_text.substr(0, version->stdout_text.find('\n')));
     }

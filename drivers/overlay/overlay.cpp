@@ -102,7 +102,7 @@ class OverlayDriver final : public BackedDriver {
   std::vector<std::pair<std::string, std::string>> status() override {
     auto rows = BackedDriver::status();
     rows.emplace_back("Supports d_type", "true");  // every backing is made with it
-    rows.emplace_back("Overlay Mount Options", std::string("noatime,") + kFeatures);
+    rows.emplace_back("Overlay Mount Options", fmt::format("noatime,{}", kFeatures));
     return rows;
   }
 

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -97,7 +98,12 @@ class FaultyFile final : public FileSystem {
   void release_directory(NodeId, HandleId) override {}
   Status sync_directory(NodeId) override { return {}; }
   Status sync() override { return {}; }
-  Result<struct statvfs> statistics() override { return no<struct statvfs>(); }
+  /// Without a block size from here a loop device offers no discard.
+  Result<struct statvfs> statistics() override {
+    struct statvfs numbers {};
+    numbers.f_bsize = numbers.f_frsize = 4096;
+    return numbers;
+  }
 
   Result<std::string> read_link(NodeId) override { return no<std::string>(); }
   Result<Entry> make_node(const Caller&, NodeId, std::string_view, mode_t, dev_t) override { return no<Entry>(); }
@@ -212,6 +218,8 @@ Result<std::unique_ptr<FaultyDevice>> FaultyDevice::make(const std::filesystem::
   options.capabilities = fuse::kPoolServerCapabilities;
   options.keep_fds = {device->image_.get()};
   SBENCH_TRY_SET(device->server_, fuse::ServerProcess::start(folder, options, [&, image = device->image_.get()] {
+    ::signal(SIGTERM, SIG_IGN);  // what ends the soak lets the case that goes on end with its device
+    ::signal(SIGINT, SIG_IGN);
     return Result<std::unique_ptr<FileSystem>>(std::make_unique<FaultyFile>(image, device->switches_));
   }));
   SBENCH_TRY_SET(auto attached, Device::attach_image(folder / kName));

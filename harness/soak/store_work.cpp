@@ -71,6 +71,7 @@ class Writer {
     for (unsigned number = 0; number < work_.records && std::chrono::steady_clock::now() < until; ++layer) {
       SBENCH_TRY(driver_.prepare(key_of(layer), name_of(layer)));
       SBENCH_TRY(driver_.sync());  // a synced file stays in a layer that stays
+      SBENCH_TRY(note(fmt::format("container {}", layer)));
       SBENCH_TRY(write_layer(layer, number));
       SBENCH_TRY(driver_.commit(name_of(layer + 1), key_of(layer)));
       SBENCH_TRY(driver_.sync());
@@ -121,6 +122,7 @@ class Writer {
 
 struct Acknowledged {
   std::optional<unsigned> layer;
+  std::optional<unsigned> container;
   std::optional<unsigned> record;
   std::vector<unsigned> files;
   std::uint64_t count = 0;
@@ -134,6 +136,8 @@ Result<Acknowledged> read_notes(const std::filesystem::path& path) {
     const auto number = static_cast<unsigned>(std::stoul(line.substr(line.find(' ') + 1)));
     if (line.starts_with("layer")) {
       found.layer = number;
+    } else if (line.starts_with("container")) {
+      found.container = number;
     } else if (line.starts_with("record")) {
       found.record = number;
     } else {
@@ -156,12 +160,12 @@ Result<std::string> latest_layer(Driver& driver, const Acknowledged& acknowledge
     }
   }
   last += has(name_of(last + 1)) ? 1 : 0;  // committed, and ended before that was said
-  for (const std::string& id : {key_of(last), std::string("look")}) {  // or an earlier check's, which was killed
-    if (has(id)) {
-      return id;
-    }
+  if (acknowledged.container == last && has(key_of(last))) {
+    return key_of(last);
   }
-  SBENCH_TRY(driver.prepare("look", name_of(last)));
+  if (!has("look")) {  // an earlier check's, which was killed, does as well
+    SBENCH_TRY(driver.prepare("look", name_of(last)));
+  }
   return std::string("look");
 }
 

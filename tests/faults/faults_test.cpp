@@ -86,6 +86,9 @@ TEST_F(BreakingDevice, a_full_one_takes_what_was_written_before_and_no_more) {
   EXPECT_EQ(test::code_of(write(8 * kMiB)), ENOSPC);
   device->heal();
   EXPECT_TRUE(write(8 * kMiB).ok());
+  must(io->discard(0, kMiB));
+  device->switches().room_bytes = 0;
+  EXPECT_EQ(test::code_of(write(0)), ENOSPC);
 }
 
 TEST_F(BreakingDevice, a_flush_fails_alone) {
