@@ -137,6 +137,15 @@ TEST_F(GuardTest, a_blank_unused_device_passes_and_stays_claimed_until_it_is_for
   EXPECT_FALSE(others());
 }
 
+TEST_F(GuardTest, a_claimed_device_is_discarded_whatever_its_cache_holds) {
+  DeviceFacts facts = must(inspect_device(device_->path()));
+  const auto opened = must(Device::open_real(facts.path, std::move(facts.claim)));
+  const Fd cached = must(open_file(device_->path(), O_RDWR));
+  must(write_all(cached.get(), std::string(4096, 'x'), device_->path()));  // a page that is not yet on the device
+  must(opened->discard_all());
+  EXPECT_FALSE(Fd(::open(device_->path().c_str(), O_RDONLY | O_EXCL | O_CLOEXEC)).valid()) << "still claimed";
+}
+
 TEST_F(GuardTest, a_mounted_device) {
   mkfs(device_->path());
   ASSERT_TRUE(mount_it(device_->path()));
