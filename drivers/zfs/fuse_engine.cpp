@@ -95,7 +95,8 @@ Status format(Device& device, const Options& options) {
   SBENCH_TRY(ToolPool::check_size(device));
   device.release_exclusive();
   SBENCH_TRY_SET(const auto daemon, FuseDaemon::start());
-  std::vector<std::string> create = {"zpool", "create", "-f", "-o", "cachefile=none", "-o", "ashift=" + options.at("ashift"),
+  std::vector<std::string> create = {"zpool", "create", "-f", "-o", "cachefile=none",
+                                     "-o", "failmode=continue", "-o", "ashift=" + options.at("ashift"),
                                      "-O", "mountpoint=legacy"};
   ToolPool::add_properties(create, options);
   create.insert(create.end(), {kName, device.path()});

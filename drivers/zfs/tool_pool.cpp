@@ -141,7 +141,7 @@ Status ToolPool::format(Device& device, const Options& options) {
   SBENCH_TRY_SET(const std::string partition, partition_of(device));
   SBENCH_TRY_SET(const std::string name, pool_name(device));
   std::vector<std::string> create = {"zpool", "create", "-f", "-t", name, "-o", "cachefile=none",
-                                     "-o", "ashift=" + options.at("ashift"), "-O", "mountpoint=legacy",
+                                     "-o", "failmode=continue", "-o", "ashift=" + options.at("ashift"), "-O", "mountpoint=legacy",
                                      "-O", "xattr=sa", "-O", "acltype=posix", "-O", "sync=" + options.at("sync")};
   add_properties(create, options);
   create.insert(create.end(), {kNameOnDevice, partition});
