@@ -109,7 +109,7 @@ const RegisterWorkload kRegistered{{
     .durability = "sync-at-end",
     .params = {{"scenario",
                 "pair: the second application; touch_*: the first again, its first or last COPY changed",
-                {{kScenarios, {"pair"}, kScenarios, kScenarios}}},
+                {{{"pair"}, {"pair"}, kScenarios, kScenarios}}},
                {"image", "size of the base and of what RUN makes", {{{"tiny"}, {"small"}, {"full"}, {"full"}}}}},
     .run = run,
 }};
