@@ -1,10 +1,8 @@
 #include "harness/runner.h"
 
 #include <fmt/ranges.h>
-#include <signal.h>
 
 #include <algorithm>
-#include <csignal>
 #include <numeric>
 #include <set>
 
@@ -12,37 +10,13 @@
 #include "drivers/base/units.h"
 #include "harness/guest/guest_disk.h"
 #include "harness/semantic_check.h"
+#include "harness/stop_on_signal.h"
 #include "harness/timing_shell.h"
 
 namespace sbench {
 namespace {
 
 using nlohmann::json;
-
-volatile std::sig_atomic_t stop_signal = 0;
-
-/// Turns the first SIGINT or SIGTERM into a request to stop between cases; a second one kills.
-class StopOnSignal {
- public:
-  StopOnSignal() {
-    stop_signal = 0;
-    struct sigaction action {};
-    action.sa_handler = [](int number) { stop_signal = number; };
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    ::sigaction(SIGINT, &action, &before_int_);
-    ::sigaction(SIGTERM, &action, &before_term_);
-  }
-  ~StopOnSignal() {
-    ::sigaction(SIGINT, &before_int_, nullptr);
-    ::sigaction(SIGTERM, &before_term_, nullptr);
-  }
-  StopOnSignal(const StopOnSignal&) = delete;
-  StopOnSignal& operator=(const StopOnSignal&) = delete;
-
- private:
-  struct sigaction before_int_ {};
-  struct sigaction before_term_ {};
-};
 
 double seconds_since(std::uint64_t start_ns) { return static_cast<double>(Case::clock_ns() - start_ns) * 1e-9; }
 
@@ -217,7 +191,7 @@ Status Runner::take_turn(int block, const PlannedVariant& planned, int& order) {
   }
   unsigned serial = 0;
   for (const auto* each : cases) {
-    if (stop_signal != 0) {
+    if (StopOnSignal::signal_number() != 0) {
       break;
     }
     SBENCH_TRY(take_sample(**store, block, planned, *each, order++, ++serial));
@@ -231,7 +205,7 @@ Result<RunOutcome> Runner::run() {
   const StopOnSignal stop_on_signal;
   RunOutcome outcome;
   bool out_of_time = false;
-  for (int block = 0; block < plan_.blocks && stop_signal == 0 && !out_of_time; ++block) {
+  for (int block = 0; block < plan_.blocks && StopOnSignal::signal_number() == 0 && !out_of_time; ++block) {
     std::vector<std::size_t> turns(plan_.variants.size());
     std::iota(turns.begin(), turns.end(), 0);
     Rng rng(plan_.seed, fmt::format("order/{}", block));
@@ -240,17 +214,17 @@ Result<RunOutcome> Runner::run() {
     for (const std::size_t turn : turns) {
       const PlannedVariant& planned = plan_.variants[turn];
       out_of_time = over_budget(planned);
-      if (stop_signal != 0 || out_of_time) {
+      if (StopOnSignal::signal_number() != 0 || out_of_time) {
         break;
       }
       SBENCH_TRY(take_turn(block, planned, order));
       SBENCH_TRY(recorder_.assemble(block, false));
     }
-    if (stop_signal == 0 && !out_of_time) {
+    if (StopOnSignal::signal_number() == 0 && !out_of_time) {
       outcome.blocks_done = block + 1;
     }
   }
-  outcome.signal = stop_signal;
+  outcome.signal = StopOnSignal::signal_number();
   outcome.complete = outcome.blocks_done == plan_.blocks;
   if (out_of_time) {
     progress_.message(fmt::format("budget of {} used up after {} of {} blocks; finish with --resume",

@@ -2,12 +2,10 @@
 
 #include <fmt/ranges.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
 #include <chrono>
-#include <csignal>
 #include <map>
 #include <memory>
 #include <set>
@@ -15,6 +13,7 @@
 #include "drivers/base/file.h"
 #include "drivers/base/units.h"
 #include "harness/soak/case_run.h"
+#include "harness/stop_on_signal.h"
 
 namespace sbench::soak {
 
@@ -63,31 +62,6 @@ double slope_kib_per_hour(const std::vector<std::pair<double, long>>& points) {
   }
   return below > 0 ? above / below * 3600 : 0;
 }
-
-volatile std::sig_atomic_t stop_signal = 0;
-
-/// SIGINT and SIGTERM end the campaign after the case that goes on.
-class StopOnSignal {
- public:
-  StopOnSignal() {
-    stop_signal = 0;
-    struct sigaction action {};
-    action.sa_handler = [](int number) { stop_signal = number; };
-    action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
-    ::sigaction(SIGINT, &action, &before_int_);
-    ::sigaction(SIGTERM, &action, &before_term_);
-  }
-  ~StopOnSignal() {
-    ::sigaction(SIGINT, &before_int_, nullptr);
-    ::sigaction(SIGTERM, &before_term_, nullptr);
-  }
-  StopOnSignal(const StopOnSignal&) = delete;
-  StopOnSignal& operator=(const StopOnSignal&) = delete;
-
- private:
-  struct sigaction before_int_ {};
-  struct sigaction before_term_ {};
-};
 
 class Campaign {
  public:
@@ -142,7 +116,7 @@ class Campaign {
 
 bool Campaign::over() const {
   const bool counted = request_.kills + request_.faults > 0;
-  return stop_signal != 0 || (counted && kills_ >= request_.kills && faults_ >= request_.faults) ||
+  return StopOnSignal::signal_number() != 0 || (counted && kills_ >= request_.kills && faults_ >= request_.faults) ||
          (request_.limit_s > 0 && now_s() - begun_s_ >= request_.limit_s);
 }
 
@@ -330,7 +304,7 @@ Result<json> Campaign::run() {
     return errno_error("cannot make a folder in {}", request_.work_folder.string());
   }
   folder_ = name;
-  const StopOnSignal stop_on_signal;
+  const StopOnSignal stop_on_signal(SA_RESTART);
   Status status = make_device();
   Rng rng(request_.seed, "soak");
   while (status.ok() && !over()) {
