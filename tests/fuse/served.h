@@ -13,18 +13,12 @@
 
 #include "drivers/fuse/server_process.h"
 #include "tests/fuse/mirror.h"
+#include "tests/support/must.h"
 #include "tests/support/support.h"
 
 namespace sbench::test {
 
 namespace fs = std::filesystem;
-
-template <typename T>
-T must(Result<T> result) {
-  EXPECT_TRUE(result.ok()) << (result.ok() ? "" : result.error().what);
-  return std::move(result).value();
-}
-inline void must(const Status& status) { ASSERT_TRUE(status.ok()) << (status.ok() ? "" : status.error().what); }
 
 inline std::shared_ptr<MirrorControl> shared_control() {
   void* memory = ::mmap(nullptr, sizeof(MirrorControl), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

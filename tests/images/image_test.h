@@ -15,24 +15,12 @@
 #include "drivers/layer/tar_writer.h"
 #include "images/image.h"
 #include "images/oci_archive.h"
+#include "tests/support/must.h"
 #include "tests/support/support.h"
 
 namespace sbench::testing {
 
-template <typename T>
-T must(Result<T> result) {
-  if (!result.ok()) {
-    ADD_FAILURE() << result.error().what;
-    std::abort();
-  }
-  return std::move(result).value();
-}
-inline void must(Status status) {
-  if (!status.ok()) {
-    ADD_FAILURE() << status.error().what;
-    std::abort();
-  }
-}
+using test::must;
 
 /// Name → content of an archive's or a layer's regular files.
 using Files = std::map<std::string, std::string>;

@@ -12,31 +12,13 @@
 #include "drivers/layer/apply.h"
 #include "drivers/layer/change.h"
 #include "drivers/layer/tree.h"
+#include "tests/support/must.h"
 #include "tests/support/support.h"
 
 namespace sbench::testing {
 
-/// The value; a failed test that says the error otherwise.
-template <typename T>
-T must(Result<T> result) {
-  if (!result.ok()) {
-    ADD_FAILURE() << result.error().what;
-    return T();
-  }
-  return std::move(result).value();
-}
-
-inline void must(Status status) {
-  if (!status.ok()) {
-    ADD_FAILURE() << status.error().what;
-  }
-}
-
-/// 0, or the errno of the error.
-template <typename T>
-int code_of(const Result<T>& result) {
-  return result.ok() ? 0 : result.error().code;
-}
+using test::code_of;
+using test::must;
 
 using Folder = std::filesystem::path;
 
