@@ -41,6 +41,9 @@ class Accounts {
   [[nodiscard]] virtual Status freed(const BlockPointer& pointer) = 0;
 };
 
+/// Blocks below one block of `level`.
+[[nodiscard]] std::uint64_t span_of(unsigned level);
+
 class ObjectSet;
 
 class Object {
