@@ -133,9 +133,7 @@ class Checker {
     std::memcpy(&record, value, sizeof(record));
     const std::string whose = fmt::format("thin device {}", id);
     ++report_.devices;
-    const std::uint32_t time = metadata_.superblock().time;
-    if (record.size_bytes > kDeviceBytesMax || record.mapped_chunks < record.own_chunks || record.created_time > time ||
-        record.snapshotted_time > time) {
+    if (!makes_sense(record, metadata_.superblock().time)) {
       find(whose + ": its record makes no sense");
     }
     walk(metadata_.mapping_tree(), {record.root, -1, 0, kKeyMax}, whose);

@@ -84,6 +84,12 @@ struct DeviceRecord {
 };
 static_assert(sizeof(DeviceRecord) == 48);
 
+/// Whether a pool whose time is `pool_time` can have such a device.
+[[nodiscard]] inline bool makes_sense(const DeviceRecord& record, std::uint32_t pool_time) {
+  return record.size_bytes <= kDeviceBytesMax && record.mapped_chunks >= record.own_chunks &&
+         record.created_time <= pool_time && record.snapshotted_time <= pool_time;
+}
+
 /// Value of a mapping tree, by chunk: where the chunk's data is, and since when.
 struct Mapping {
   std::uint64_t block = 0;  ///< 40 bits

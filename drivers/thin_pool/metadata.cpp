@@ -122,8 +122,7 @@ Result<DeviceRecord> Metadata::device(DeviceId id) {
   if (!exists) {
     return plain_error(ENOENT, "the pool has no thin device {}", id);
   }
-  if (record.size_bytes > kDeviceBytesMax || record.mapped_chunks < record.own_chunks ||
-      record.created_time > superblock_.time || record.snapshotted_time > superblock_.time) {
+  if (!makes_sense(record, superblock_.time)) {
     return plain_error(EUCLEAN, "thin device {} is damaged: its record makes no sense", id);
   }
   if (known_records_.size() >= kKnownRecordsMax) {
