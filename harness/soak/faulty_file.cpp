@@ -14,7 +14,7 @@
 #include <cstring>
 
 #include "drivers/base/file.h"
-#include "drivers/base/file_system.h"
+#include "drivers/base/fixed_files.h"
 #include "drivers/block/device.h"
 
 namespace sbench::soak {
@@ -25,7 +25,7 @@ constexpr NodeId kFileNode = 2;
 constexpr HandleId kHandle = 1;
 
 /// One directory with one file.
-class FaultyFile final : public FileSystem {
+class FaultyFile final : public FixedFiles {
  public:
   FaultyFile(int image, std::shared_ptr<FaultSwitches> switches) : image_(image), switches_(std::move(switches)) {}
 
@@ -38,7 +38,6 @@ class FaultyFile final : public FileSystem {
     SBENCH_TRY_SET(entry.attributes, attributes(kFileNode, 0));
     return entry;
   }
-  void forget(NodeId, std::uint64_t) override {}
 
   Result<struct stat> attributes(NodeId node, HandleId) override {
     struct stat status {};
@@ -85,50 +84,15 @@ class FaultyFile final : public FileSystem {
                : Status(errno_error("cannot punch a hole"));
   }
   Status sync_file(NodeId, HandleId, bool) override { return suffer(switches_->flush_errno, 0, 0, true); }
-  void written(NodeId, HandleId) override {}
-  void release(NodeId, HandleId) override {}
 
-  Result<HandleId> open_directory(NodeId) override { return HandleId{kHandle}; }
   Status read_directory(NodeId, HandleId, std::uint64_t cookie, const TakeEntry& take) override {
     if (cookie == 0) {
       take({kName, kFileNode, DT_REG, 1});
     }
     return {};
   }
-  void release_directory(NodeId, HandleId) override {}
-  Status sync_directory(NodeId) override { return {}; }
-  Status sync() override { return {}; }
-  /// Without a block size from here a loop device offers no discard.
-  Result<struct statvfs> statistics() override {
-    struct statvfs numbers {};
-    numbers.f_bsize = numbers.f_frsize = 4096;
-    return numbers;
-  }
-
-  Result<std::string> read_link(NodeId) override { return no<std::string>(); }
-  Result<Entry> make_node(const Caller&, NodeId, std::string_view, mode_t, dev_t) override { return no<Entry>(); }
-  Result<Entry> make_directory(const Caller&, NodeId, std::string_view, mode_t) override { return no<Entry>(); }
-  Result<Entry> make_symlink(const Caller&, NodeId, std::string_view, std::string_view) override { return no<Entry>(); }
-  Result<Entry> make_link(NodeId, NodeId, std::string_view) override { return no<Entry>(); }
-  Status unlink(NodeId, std::string_view) override { return no<int>().error(); }
-  Status remove_directory(NodeId, std::string_view) override { return no<int>().error(); }
-  Status rename(NodeId, std::string_view, NodeId, std::string_view, unsigned) override { return no<int>().error(); }
-  Result<Created> create(const Caller&, NodeId, std::string_view, mode_t, int) override { return no<Created>(); }
-  Result<std::uint64_t> seek(NodeId, HandleId, std::uint64_t, int) override { return no<std::uint64_t>(); }
-  Result<std::size_t> copy_range(HandleId, std::uint64_t, HandleId, std::uint64_t, std::size_t) override {
-    return no<std::size_t>();
-  }
-  Result<std::string> xattr(NodeId, const char*) override { return no<std::string>(); }
-  Result<std::string> xattr_names(NodeId) override { return std::string(); }
-  Status set_xattr(NodeId, const char*, std::string_view, int) override { return no<int>().error(); }
-  Status remove_xattr(NodeId, const char*) override { return no<int>().error(); }
 
  private:
-  template <typename T>
-  static Result<T> no() {
-    return make_error(ENOSYS, "this file system is one file");
-  }
-
   Status suffer(const std::atomic<int>& wanted, std::uint64_t offset, std::uint64_t length, bool changes) {
     ++switches_->requests;
     if (length > 0) {

@@ -96,8 +96,6 @@ Status RecordedFiles::allocate(NodeId node, HandleId, int mode, std::uint64_t of
   return {};
 }
 
-Result<HandleId> RecordedFiles::open_directory(NodeId node) { return HandleId{node}; }
-
 Status RecordedFiles::read_directory(NodeId, HandleId, std::uint64_t cookie, const TakeEntry& take) {
   const DirectoryEntry entries[] = {{".", kRootNode, DT_DIR, 1},
                                     {"..", kRootNode, DT_DIR, 2},
@@ -106,14 +104,6 @@ Status RecordedFiles::read_directory(NodeId, HandleId, std::uint64_t cookie, con
   for (std::uint64_t i = cookie; i < std::size(entries) && take(entries[i]); ++i) {
   }
   return {};
-}
-
-Result<struct statvfs> RecordedFiles::statistics() {
-  struct statvfs status {};
-  status.f_bsize = 4096;
-  status.f_frsize = 4096;
-  status.f_namemax = 255;
-  return status;
 }
 
 }  // namespace sbench::crash
