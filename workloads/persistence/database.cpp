@@ -1,7 +1,9 @@
 // database.cpp: SQLite at work: transfers between accounts, each a durable transaction.
 //
-// The database comes with the image. Transactions are SQLite's own, synchronous=FULL,
-// through a rollback journal or a write-ahead log; nothing of the engine is imitated.
+// The database comes with the image. Transactions are SQLite's own, through a rollback
+// journal or a write-ahead log, synchronous=EXTRA: with FULL, the unlinking of a rollback
+// journal, which is its commit, is not synced, and a power loss may bring the journal back
+// and take the transaction with it. For a write-ahead log both are the same.
 #include <sqlite3.h>
 
 #include <array>
@@ -116,7 +118,9 @@ class Bank final : public Application {
     SBENCH_TRY_SET(auto database, Database::open(data / "bank.db", SQLITE_OPEN_READWRITE));
     SBENCH_TRY_SET(const std::string journal, database.ask("PRAGMA journal_mode=" + journal_));
     SBENCH_TRY(verify(journal == journal_, "SQLite journals by " + journal + ", not by " + journal_));
-    SBENCH_TRY(database.execute("PRAGMA synchronous=FULL"));
+    SBENCH_TRY(database.execute("PRAGMA synchronous=EXTRA"));
+    SBENCH_TRY_SET(const std::string synchronous, database.ask("PRAGMA synchronous"));
+    SBENCH_TRY(verify(synchronous == "3", "SQLite syncs as EXTRA says (3), not as " + synchronous));
     SBENCH_TRY_SET(auto take, database.prepare("UPDATE account SET balance = balance - ?1 WHERE id = ?2"));
     SBENCH_TRY_SET(auto give, database.prepare("UPDATE account SET balance = balance + ?1 WHERE id = ?2"));
     SBENCH_TRY_SET(auto note, database.prepare("INSERT INTO transfer(source, target, amount, note) "
@@ -196,7 +200,7 @@ Status run(Case& c) {
 const RegisterWorkload kRegistered{{
     .name = "persistence.sqlite",
     .summary = "durable SQLite transactions on a database the image comes with, in three places",
-    .version = 1,
+    .version = 2,
     .cache = "warm",
     .durability = "fsync-per-op",
     .params = {place_param(),
