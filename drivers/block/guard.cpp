@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/ranges.h>
 #include <linux/fs.h>
-#include <linux/loop.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -24,23 +23,27 @@ namespace fs = std::filesystem;
 constexpr int kPassingPatience_ms = 500;
 constexpr int kPassingStep_ms = 50;
 
-/// What a loop device stands on is used by whoever else uses that.
+/// What a loop device stands on is used by whoever else uses that, however many loop devices lie between.
 std::vector<DeviceUse> backing_uses(int fd, dev_t loop, const SystemPlaces& places) {
-  loop_info64 info{};
-  const std::string backing = read_trimmed(sys_folder(loop, places) / "loop/backing_file");
-  if (backing.empty() || ::ioctl(fd, LOOP_GET_STATUS64, &info) != 0) {
+  const auto backing = loop_backing(fd, loop, places);
+  if (!backing) {
     return {};
   }
   std::vector<DeviceUse> uses;
-  if (fs::is_directory(sys_folder(info.lo_rdevice, places))) {  // a device, not a file
-    DeviceFamily family = family_of(info.lo_rdevice, places);
+  if (backing->device != 0) {
+    DeviceFamily family = family_of(backing->device, places);
     family.ignored_loop = loop;
     uses = find_device_uses(family, places);
+    for (const auto& [number, name] : family.members) {  // a partition's disk may be one, too
+      const Fd below(::open(("/dev/" + name).c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+      const auto deeper = below.valid() ? backing_uses(below.get(), number, places) : std::vector<DeviceUse>();
+      uses.insert(uses.end(), deeper.begin(), deeper.end());
+    }
   } else {
-    uses = find_file_uses({info.lo_device, info.lo_inode, backing, loop}, places);
+    uses = find_file_uses(backing->file, places);
   }
   for (auto& use : uses) {
-    use.what = fmt::format("stands on {}, which {}", backing, use.what);
+    use.what = fmt::format("stands on {}, which {}", backing->path, use.what);
   }
   return uses;
 }
@@ -106,12 +109,14 @@ Result<DeviceFacts> inspect_device(const fs::path& path, const SystemPlaces& pla
   }
   facts.read_only = read_only != 0;
   const std::string own = fmt::format("/proc/self/fd/{}", fd.get());  // the same device, whatever its name says now
-  for (int waited_ms = 0;; waited_ms += kPassingStep_ms) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPassingPatience_ms);
+  for (;;) {  // at least twice: one look alone may take longer than that on a busy machine
+    const bool is_last = std::chrono::steady_clock::now() >= end;
     if (!facts.claim.valid()) {
       facts.claim = Fd(::open(own.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
     }
     facts.uses = uses_of(fd.get(), device, facts.claim.valid(), places);
-    if (!only_passing(facts.uses) || waited_ms >= kPassingPatience_ms) {
+    if (!only_passing(facts.uses) || is_last) {
       break;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(kPassingStep_ms));

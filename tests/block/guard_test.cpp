@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -18,6 +19,7 @@
 #include <array>
 #include <cstring>
 #include <functional>
+#include <thread>
 
 #include "drivers/base/file.h"
 #include "drivers/base/process.h"
@@ -176,6 +178,56 @@ TEST_F(GuardTest, a_device_that_a_process_holds_open) {
   EXPECT_THAT(refusal(), HasSubstr(fmt::format("is held open by process {} (", reader.pid())));
 }
 
+/// A thread that leads its own life: what it has, the process' first thread, which is what /proc/PID shows, has not.
+bool in_a_thread(const std::function<bool()>& act) {
+  int ends[2] = {};
+  if (::pipe2(ends, O_CLOEXEC) != 0) {
+    return false;
+  }
+  std::thread([&act, end = ends[1]] {
+    const char done = ::unshare(CLONE_FILES | CLONE_FS | CLONE_NEWNS) == 0 && act() ? '1' : '0';
+    static_cast<void>(::write(end, &done, 1));
+    for (;;) {
+      ::pause();
+    }
+  }).detach();
+  char done = '0';
+  return ::read(ends[0], &done, 1) == 1 && done == '1';
+}
+
+TEST_F(GuardTest, a_device_that_one_thread_of_a_process_holds_open_or_has_mounted) {
+  {
+    const Child reader([&] { return in_a_thread([&] { return ::open(device_->path().c_str(), O_RDONLY) >= 0; }); });
+    EXPECT_THAT(refusal(), HasSubstr(fmt::format("is held open by process {} (", reader.pid())));
+  }
+  mkfs(device_->path());
+  const Child other([&] { return in_a_thread([&] { return mount_it(device_->path()); }); });
+  EXPECT_THAT(refusal(), HasSubstr(fmt::format("is mounted at {} in the mount namespace of process {}/task/",
+                                               mountpoint_.string(), other.pid())));
+}
+
+TEST_F(GuardTest, a_device_that_a_process_has_in_its_memory_and_no_longer_open) {
+  const auto map = [&](int flags) {
+    const Fd fd(::open(device_->path().c_str(), O_RDWR));
+    return ::mmap(nullptr, 4096, PROT_READ, flags, fd.get(), 0) != MAP_FAILED;
+  };
+  for (const int flags : {MAP_SHARED, MAP_PRIVATE}) {
+    const Child reader([&] { return map(flags); });
+    EXPECT_THAT(refusal(), HasSubstr(fmt::format("is held open by process {} (", reader.pid())));
+  }
+  EXPECT_EQ(refusal(), "");
+}
+
+TEST_F(GuardTest, a_device_of_which_an_ordinary_user_cannot_know_who_has_it_open) {
+  ASSERT_EQ(::chmod(device_->path().c_str(), 0666), 0);
+  const Child root([&] { return ::open(device_->path().c_str(), O_RDONLY) >= 0; });
+  const Child user([&] {
+    return ::setresgid(65534, 65534, 65534) == 0 && ::setresuid(65534, 65534, 65534) == 0 &&
+           refusal(device_->path()).find(", whose open files nobody may see here; run this as root") != std::string::npos;
+  });
+  ASSERT_EQ(::chmod(device_->path().c_str(), 0660), 0);
+}
+
 TEST_F(GuardTest, the_disk_this_system_runs_from) {
   struct stat root {};
   ASSERT_EQ(::stat("/", &root), 0);
@@ -222,6 +274,29 @@ TEST_F(GuardTest, a_name_that_leads_elsewhere_after_the_look_is_not_opened) {
   ASSERT_EQ(::mknod(node.c_str(), S_IFBLK | 0600, number_of(*second)), 0);
   EXPECT_EQ(code_of(Device::open_real(facts.path, std::move(facts.claim))), EBUSY);
 }
+
+/// A /proc and /sys that say of the device under test what they would say on another machine.
+class OtherMachine {
+ public:
+  OtherMachine(const fs::path& root, const std::string& device) : places_{root / "proc", root / "sys"} {
+    struct stat status {};
+    EXPECT_EQ(::stat(device.c_str(), &status), 0);
+    folder_ = sys_folder(status.st_rdev, places_);
+    must(make_directories(folder_));
+    must(make_directories(places_.proc));
+    put(folder_ / "uevent", fmt::format("DEVNAME={}\n", fs::path(device).filename().string()));
+  }
+  void put(const fs::path& path, const std::string& text) {
+    must(make_directories(path.parent_path()));
+    must(write_text_atomic(path, text));
+  }
+  void add_holder(const std::string& name) { put(folder_ / "holders" / name, ""); }
+  [[nodiscard]] const SystemPlaces& places() const { return places_; }
+
+ private:
+  SystemPlaces places_;
+  fs::path folder_;
+};
 
 /// A loop device of 96 MiB with flags that Device::make_image() has no need of; it clears itself.
 class OwnLoop {
@@ -334,6 +409,61 @@ TEST_F(GuardTest, a_device_below_a_loop_device) {
   EXPECT_THAT(refusal(above->path()), HasSubstr("stands on " + device_->path() + ", which is mounted at"));
 }
 
+TEST_F(GuardTest, what_stands_below_several_loop_devices) {
+  const auto second = must(Device::attach_image(device_->path()));
+  const auto third = must(Device::attach_image(second->path()));
+  EXPECT_EQ(refusal(third->path()), "");
+  mkfs(device_->path());
+  ASSERT_TRUE(mount_it(device_->path()));
+  EXPECT_THAT(refusal(third->path()), HasSubstr(fmt::format("stands on {}, which stands on {}, which is mounted at",
+                                                            second->path(), device_->path())));
+}
+
+/// Until the process ends.
+bool attach_for_good(const fs::path& image) {
+  static auto attached = Device::attach_image(image);
+  return attached.ok();
+}
+
+TEST_F(GuardTest, an_image_whose_loop_device_was_set_up_where_it_has_another_name) {
+  const fs::path image = folder_.path() / "disk.img";
+  must(write_text_atomic(image, ""));
+  fs::resize_file(image, 64 * kMiB);
+  must(write_text_atomic(mountpoint_ / "disk.img", "another file that has this name here"));
+  {
+    const Child other([&] {
+      return ::unshare(CLONE_NEWNS) == 0 &&
+             ::mount(folder_.path().c_str(), mountpoint_.c_str(), nullptr, MS_BIND, nullptr) == 0 &&
+             attach_for_good(mountpoint_ / "disk.img");
+    });
+    EXPECT_THAT(check_unused(image, 0).error().what, HasSubstr("is in use by the loop device"));
+  }
+  EXPECT_EQ(code_of(check_unused(image)), 0) << "the loop device went with its process";
+}
+
+TEST_F(GuardTest, an_image_file_that_is_mounted_without_a_loop_device) {  // erofs since Linux 6.12
+  const fs::path image = folder_.path() / "disk.img";
+  must(write_text_atomic(image, "x"));
+  OtherMachine machine(folder_.path(), device_->path());
+  const std::string others = "22 1 0:20 / /proc rw - proc proc rw\n";
+  machine.put(machine.places().proc / "self/mountinfo", others);
+  EXPECT_EQ(code_of(check_unused(image, 0, machine.places())), 0);
+  machine.put(machine.places().proc / "self/mountinfo", others + fmt::format("23 1 0:40 / /srv ro - erofs {} ro\n", image.string()));
+  EXPECT_THAT(check_unused(image, 0, machine.places()).error().what, HasSubstr("is mounted at /srv; unmount it first"));
+}
+
+TEST_F(GuardTest, a_disk_that_is_mounted_whole_and_one_that_another_process_claims) {
+  const PartitionedDisk disk(folder_.path() / "disk.img");
+  mkfs(disk.path());
+  {
+    const Child claims([&] { return ::open(disk.path().c_str(), O_RDONLY | O_EXCL) >= 0; });
+    EXPECT_THAT(refusal(disk.path()), HasSubstr(fmt::format("is held open by process {}", claims.pid())));
+    EXPECT_THAT(refusal(disk.partition(1)), HasSubstr(fmt::format("is held open by process {}", claims.pid())));
+  }
+  const Child other([&] { return ::unshare(CLONE_NEWNS) == 0 && mount_it(disk.path()); });
+  EXPECT_THAT(refusal(disk.partition(1)), HasSubstr("in the mount namespace of process"));
+}
+
 TEST_F(GuardTest, a_btrfs_of_several_devices_mounted_or_not) {
   if (find_program("mkfs.btrfs").empty() || ::access("/sys/fs/btrfs", F_OK) != 0) {
     GTEST_SKIP() << "no btrfs here";
@@ -384,29 +514,6 @@ TEST_F(GuardTest, members_of_sets_that_are_not_assembled_need_more_than_wipe) {
   }
   EXPECT_THAT(refusal(), HasSubstr("is a member of a set: zfs_member"));
 }
-
-/// A /proc and /sys that say of the device under test what they would say on another machine.
-class OtherMachine {
- public:
-  OtherMachine(const fs::path& root, const std::string& device) : places_{root / "proc", root / "sys"} {
-    struct stat status {};
-    EXPECT_EQ(::stat(device.c_str(), &status), 0);
-    folder_ = sys_folder(status.st_rdev, places_);
-    must(make_directories(folder_));
-    must(make_directories(places_.proc));
-    put(folder_ / "uevent", fmt::format("DEVNAME={}\n", fs::path(device).filename().string()));
-  }
-  void put(const fs::path& path, const std::string& text) {
-    must(make_directories(path.parent_path()));
-    must(write_text_atomic(path, text));
-  }
-  void add_holder(const std::string& name) { put(folder_ / "holders" / name, ""); }
-  [[nodiscard]] const SystemPlaces& places() const { return places_; }
-
- private:
-  SystemPlaces places_;
-  fs::path folder_;
-};
 
 TEST_F(GuardTest, what_stands_on_a_device_is_named_with_the_tool_that_takes_it_down) {
   const struct {
