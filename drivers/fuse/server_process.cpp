@@ -147,22 +147,37 @@ void watch_parent(int parent, int control, const std::string& target, int progra
 }
 
 /// A process beside `program` that watches the parent for it. It belongs to nobody: init reaps it.
-void fork_guard(const std::string& target, int parent, int control, int program) {
+Status fork_guard(const std::string& target, int parent, int control, int program) {
   const pid_t between = ::fork();
   if (between == 0) {
-    if (::fork() == 0) {
+    const pid_t guard = ::fork();
+    if (guard == 0) {
       become_server("guard", {parent, control, program});
       keep_only(CapabilitySet{CAP_SYS_ADMIN});  // to unmount
       refuse_new_privileges();
       watch_parent(parent, control, target, program, 0);
     }
-    ::_exit(0);
+    ::_exit(guard < 0 ? 1 : 0);
   }
-  ::waitpid(between, nullptr, 0);
+  int status = -1;
+  if (between < 0 || ::waitpid(between, &status, 0) != between || status != 0) {
+    return plain_error(EAGAIN, "cannot start a guard for the server of {}", target);
+  }
+  return {};
 }
 
-/// Between fork and exec: only async-signal-safe calls.
-[[noreturn]] void exec_program(const std::string& program, const std::vector<char*>& argv, int error_output) {
+/// Between fork and exec: only async-signal-safe calls. The program begins with a byte on `go`, which comes when it has its
+/// guard; a parent that dies before closes `go`, and then there is no program.
+[[noreturn]] void exec_program(const std::string& program, const std::vector<char*>& argv, int error_output, int go,
+                               int parents_go) {
+  ::close(parents_go);
+  char byte = 0;
+  ssize_t count = 0;
+  while ((count = ::read(go, &byte, 1)) < 0 && errno == EINTR) {
+  }
+  if (count != 1) {
+    ::_exit(127);
+  }
   ::setsid();
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   ::dup2(null, STDIN_FILENO);
@@ -323,6 +338,16 @@ Status await_ready(int fd, const Helper& helper, const std::string& name) {
   return {};
 }
 
+/// A connection that is cut while the server takes a request from it (that a file was closed, which nobody waits for)
+/// tells it "connection abort", not "unmounted": a program such as fuse-overlayfs ends with exit code 1 then, though all
+/// is well. So what is on its way comes first; a server that hangs is not waited for.
+void let_requests_end(const std::optional<Connection>& connection) {
+  constexpr int kPatience_ms = 1000;
+  for (int waited_ms = 0; connection && connection->waiting_requests().value_or(0) > 0 && waited_ms < kPatience_ms; ++waited_ms) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
 /// umount(2) itself may wait for the server: it runs beside a clock, which ends the connection.
 Status unmount_beside_clock(const std::filesystem::path& target, const std::optional<Connection>& connection,
                             int end_limit_ms) {
@@ -353,6 +378,7 @@ Status take_down(const std::filesystem::path& target, const Helper& server, int 
   const auto connection = Connection::find(target);
   Status unmounted;
   if (is_mount_point(target) || connection) {
+    let_requests_end(connection);
     unmounted = unmount_beside_clock(target, connection, end_limit_ms);
   }
   if (!unmounted.ok()) {
@@ -408,26 +434,31 @@ Result<std::unique_ptr<ServerProcess>> ServerProcess::start_program(const std::f
     argv.push_back(const_cast<char*>(argument.c_str()));
   }
   argv.push_back(nullptr);
-  const Fd output(::memfd_create("output", MFD_CLOEXEC));
+  Fd output(::memfd_create("output", MFD_CLOEXEC));
   const Fd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0U)));
   SBENCH_TRY_SET(auto control, make_pair());
+  SBENCH_TRY_SET(auto go, make_pair());
   const pid_t child = ::fork();
   if (child < 0) {
     return errno_error("cannot start {}", command[0]);
   }
   if (child == 0) {
-    exec_program(program, argv, output.get());
+    exec_program(program, argv, output.get(), go[1].get(), go[0].get());
   }
   SBENCH_TRY_SET(Helper helper, Helper::of_child(child, options.session.name + " server"));
   const Fd program_fd(static_cast<int>(::syscall(SYS_pidfd_open, child, 0U)));
-  fork_guard(absolute, self.get(), control[1].get(), program_fd.get());
+  SBENCH_TRY(fork_guard(absolute, self.get(), control[1].get(), program_fd.get()));
+  if (::send(go[0].get(), "", 1, MSG_NOSIGNAL) != 1) {
+    return errno_error("cannot start {}", command[0]);
+  }
   std::unique_ptr<ServerProcess> server(new ServerProcess(absolute, std::move(helper)));
   server->control_ = std::move(control[0]);
+  server->output_ = std::move(output);
   for (int waited_ms = 0; !Connection::find(absolute); ++waited_ms) {
     if (!server->alive() || waited_ms == kStartPatience_ms) {
       server->helper_.kill();
       server->stopped_ = true;
-      return plain_error(EIO, "{} does not serve {}: {}", command[0], absolute.string(), last_line_of(output.get()));
+      return plain_error(EIO, "{} does not serve {}: {}", command[0], absolute.string(), last_line_of(server->output_.get()));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
@@ -479,7 +510,9 @@ Status ServerProcess::stop() {
   }
   const auto failure = helper_.failure();
   if (!was_alive || failure) {
-    return plain_error(EIO, "the server of {} {}", target_.string(), failure.value_or("had ended too early"));
+    const std::string said = output_.valid() ? last_line_of(output_.get()) : "";
+    return plain_error(EIO, "the server of {} {}{}{}", target_.string(), failure.value_or("had ended too early"),
+                       said.empty() ? "" : "; it said: ", said);
   }
   return taken;
 }

@@ -79,6 +79,7 @@ class ServerProcess {
 
   std::filesystem::path target_;
   Helper helper_;
+  Fd output_;   ///< what a program said, for the sentence about its end; of start_program() only
   Fd control_;  ///< a byte on it: the parent's death no longer matters
   std::unique_ptr<Watch> watch_;
   bool stays_ = false;

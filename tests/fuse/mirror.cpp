@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <thread>
 
 #include "drivers/base/file.h"
 
@@ -190,7 +191,11 @@ Result<std::size_t> Mirror::write(NodeId, HandleId handle, std::span<const std::
   return bytes >= 0 ? Result<std::size_t>(static_cast<std::size_t>(bytes)) : failed();
 }
 
-void Mirror::release(NodeId, HandleId handle) { ::close(fd_of_handle(handle)); }
+void Mirror::release(NodeId, HandleId handle) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(control_.release_ms));
+  ::close(fd_of_handle(handle));
+  ++control_.releases;
+}
 
 Status Mirror::sync_file(NodeId, HandleId handle, bool data_only) {
   return done(data_only ? ::fdatasync(fd_of_handle(handle)) : ::fsync(fd_of_handle(handle)));

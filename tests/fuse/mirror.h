@@ -21,6 +21,8 @@ struct MirrorControl {
   std::atomic<bool> direct{false};         ///< ask for direct I/O
   std::atomic<std::uint64_t> key_offset{0};  ///< added to backing keys: as if files were copied up
   std::atomic<bool> hang{false};           ///< reads of files never return
+  std::atomic<int> release_ms{0};          ///< how long a close takes in the server
+  std::atomic<std::uint64_t> releases{0};  ///< closes that are done
   std::atomic<std::uint64_t> reads{0};
   std::atomic<std::uint64_t> writes{0};
   std::atomic<std::uint64_t> lookups{0};

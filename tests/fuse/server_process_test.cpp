@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -109,6 +110,16 @@ TEST_F(ServerProcess, stop_refuses_while_the_tree_is_in_use) {
   must(served.server->stop());
 }
 
+TEST_F(ServerProcess, what_is_on_its_way_to_the_server_arrives_before_the_mount_goes) {
+  Served served;
+  served.control->release_ms = 150;
+  must_open(served.at() / "file", O_RDWR | O_CREAT).reset();  // returns while the server still closes
+  std::thread stopper([&] { must(served.server->stop()); });
+  EXPECT_TRUE(within(10'000, [&] { return !is_mount_point(served.at()); }));
+  EXPECT_EQ(served.control->releases, 1U);
+  stopper.join();
+}
+
 TEST_F(ServerProcess, what_the_parent_has_mapped_stays_free_of_later_servers) {
   Served first;
   write_text(first.at() / "file", std::string(4096, 'x'));
@@ -186,6 +197,46 @@ TEST_F(ServerProcess, a_server_dies_with_its_parent_and_takes_the_mount_along) {
   ::waitpid(parent, nullptr, 0);
   EXPECT_TRUE(within(5000, [&] { return !is_mount_point(at); }));
   EXPECT_TRUE(within(5000, [&] { return start_ticks_of(server) == 0 || read_trimmed(fmt::format("/proc/{}/cmdline", server)).empty(); }));
+}
+
+int forks_until_the_end = 0;
+
+/// A process that is killed right after its `fork_number`th fork while it starts a program that serves.
+void die_while_starting_a_program(int fork_number, const fs::path& at, const std::vector<std::string>& command) {
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    forks_until_the_end = fork_number;
+    ::pthread_atfork(nullptr, [] {
+      if (--forks_until_the_end == 0) {
+        ::kill(::getpid(), SIGKILL);
+      }
+    }, nullptr);
+    static_cast<void>(fuse::ServerProcess::start_program(at, {}, command));
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(parent, &status, 0);
+  EXPECT_TRUE(WIFSIGNALED(status)) << "it forked less often";
+}
+
+TEST_F(ServerProcess, a_parent_that_dies_while_it_starts_a_program_leaves_none) {
+  const sbench::testing::TemporaryFolder folder;
+  const auto program = folder.path() / "program";
+  const auto started = folder.path() / "started";
+  write_text(program, fmt::format("#!/bin/sh\necho $$ >> {}\nexec sleep 60\n", started.string()));
+  fs::permissions(program, fs::perms::owner_all);
+  ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+  for (const int fork_number : {1, 2}) {  // the program's, its guard's
+    die_while_starting_a_program(fork_number, folder.path(), {program.string()});
+    EXPECT_TRUE(within(5000, [] { return ::waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD; }));
+    const std::string pids = fs::exists(started) ? read_text_of(started) : "";
+    EXPECT_EQ(pids, "") << "it was started without a guard";
+    if (!pids.empty()) {
+      ::kill(std::stoi(pids), SIGKILL);
+      fs::remove(started);
+    }
+  }
+  ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
 }
 
 TEST_F(ServerProcess, a_server_that_hangs_is_cut_off) {
