@@ -59,7 +59,7 @@ class Device {
   /// Claims a named device again, between two stores: EBUSY, with what uses it, when somebody took
   /// it meanwhile and keeps it for `patience_ms`.
   [[nodiscard]] Status claim(int patience_ms = 3000);
-  /// Discards every block, so that each format starts from the same state.
+  /// Discards every block, so that each format starts from the same state; earlier users' lost writes are told to nobody.
   /// Devices that cannot discard are left as they are.
   [[nodiscard]] Status discard_all();
   /// Lets a file system be made or mounted, which claims the device itself: gives up the claim, keeps the device alive.

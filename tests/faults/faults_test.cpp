@@ -100,6 +100,26 @@ TEST_F(BreakingDevice, a_flush_fails_alone) {
   EXPECT_TRUE(io->flush().ok());
 }
 
+TEST_F(BreakingDevice, a_lost_write_of_an_earlier_user_is_not_told_to_the_next) {
+  const auto sync_as_the_next = [&] {
+    const Fd fd = must(open_file(device->path(), O_RDWR));
+    return ::fsync(fd.get());
+  };
+  const auto lose_a_write = [&] {  // in the cache, and on its way to the device; nobody calls fsync(2)
+    device->switches().write_errno = EIO;
+    const Fd fd = must(open_file(device->path(), O_RDWR));
+    must(write_all(fd.get(), "lost", "the device"));
+    static_cast<void>(read(0));  // past the cache: waits until it is written, or not
+    device->heal();
+  };
+  lose_a_write();
+  ASSERT_NE(sync_as_the_next(), 0) << "the kernel no longer tells it: then this test shows nothing";
+  lose_a_write();
+  io.reset();
+  must(must(Device::open_real(device->path()))->discard_all());
+  EXPECT_EQ(sync_as_the_next(), 0);
+}
+
 TEST(LoopDevice, what_an_earlier_image_was_told_does_not_make_it_read_only) {
   if (!sbench::testing::is_root()) {
     GTEST_SKIP() << "needs root for loop devices";
