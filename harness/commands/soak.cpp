@@ -67,13 +67,9 @@ int soak_command(SoakFlags& flags, CommandContext& context) {
       return kExitError;
     }
   }
-  const auto& memory = record->at("memory");
-  console.out << soak::table_of(*record)
-              << fmt::format("\n{} cases, seed {}, {}; memory {} KiB at first, {} KiB at last, {:+.0f} KiB an hour\n",
-                             record->at("cases").get<std::uint64_t>(), flags.request.seed,
-                             human_duration(record->at("seconds").get<double>()), memory.at("start_kib").get<long>(),
-                             memory.at("end_kib").get<long>(), memory.at("slope_kib_per_hour").get<double>());
-  return record->at("findings").empty() ? kExitOk : kExitError;
+  context.console.out << soak::table_of(*record) << "\n" << soak::summary_of(*record) << "\n";
+  const auto& flat = record->at("memory").at("verdict").at("flat");
+  return record->at("findings").empty() && (flat.is_null() || flat.get<bool>()) ? kExitOk : kExitError;
 }
 
 /// One of the two processes of a case with acknowledged writes.

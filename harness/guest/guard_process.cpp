@@ -43,7 +43,9 @@ constexpr pid_t kFarewell = -1;
       ::kill(-group, SIGKILL);
     }
   }
-  static_cast<void>(remove_tree(directory));
+  for (int tries = 0; !remove_tree(directory).ok() && tries < 200; ++tries) {  // others may still be going as well
+    ::usleep(50'000);
+  }
   ::_exit(0);
 }
 

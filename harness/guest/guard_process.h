@@ -1,8 +1,8 @@
 // guard_process.h: a small process that outlives this one just long enough to clean up.
 //
 // A user-mode kernel is a group of processes; only its first can be made to die
-// with us. The guard waits for the end of a pipe that this process holds: when
-// that comes without a farewell, it kills the group and deletes the exchange.
+// with us. A soak has a folder that nobody else would remove. The guard waits for the end of a pipe that this process holds: when
+// that comes without a farewell, it kills the group and deletes the folder.
 // It ignores the terminal's signals, and has no other task.
 #pragma once
 
@@ -25,6 +25,7 @@ class GuardProcess {
   GuardProcess(const GuardProcess&) = delete;
   GuardProcess& operator=(const GuardProcess&) = delete;
 
+  [[nodiscard]] pid_t pid() const { return pid_; }
   /// From now on the group is to die with this process.
   void watch(pid_t group);
 

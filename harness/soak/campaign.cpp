@@ -5,6 +5,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 
 #include "drivers/base/file.h"
 #include "drivers/base/units.h"
+#include "harness/guest/guard_process.h"
 #include "harness/soak/case_run.h"
 #include "harness/stop_on_signal.h"
 
@@ -25,6 +27,9 @@ namespace {
 constexpr std::uint64_t kDeviceBytes = 2 * kGiB;
 constexpr double kLineEvery_s = 10;
 constexpr std::size_t kMemoryPoints = 200;
+constexpr double kMemoryEvery_s = 5;
+constexpr double kMemoryJudged_s = 600;       ///< shorter soaks still fill tables that stay
+constexpr long kMemoryGrowthMax_kib = 256;    ///< some pages; 100 bytes kept a case are more in an hour
 constexpr int kUndisturbedTries = 3;
 
 const std::vector<std::string>& finding_kinds() {
@@ -46,21 +51,17 @@ Status enter_own_namespace() {
   return become_reaper();
 }
 
-/// Growth of memory by least squares, KiB an hour.
-double slope_kib_per_hour(const std::vector<std::pair<double, long>>& points) {
-  double mean_x = 0;
-  double mean_y = 0;
-  for (const auto& [x, y] : points) {
-    mean_x += x / static_cast<double>(points.size());
-    mean_y += static_cast<double>(y) / static_cast<double>(points.size());
+/// The middle value of the `quarter`th quarter (0 to 3) of the points: a moment's peak does not count.
+long median_of_quarter(const std::vector<std::pair<double, long>>& points, std::size_t quarter) {
+  std::vector<long> values;
+  for (std::size_t i = points.size() * quarter / 4; i < points.size() * (quarter + 1) / 4; ++i) {
+    values.push_back(points[i].second);
   }
-  double above = 0;
-  double below = 0;
-  for (const auto& [x, y] : points) {
-    above += (x - mean_x) * (static_cast<double>(y) - mean_y);
-    below += (x - mean_x) * (x - mean_x);
+  if (values.empty()) {
+    return 0;
   }
-  return below > 0 ? above / below * 3600 : 0;
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+  return values[values.size() / 2];
 }
 
 class Campaign {
@@ -91,11 +92,13 @@ class Campaign {
   void add_finding(const SoakCase& each, const Finding& finding, const fs::path& kept);
   void remember_memory();
   void say_progress(bool last);
+  [[nodiscard]] json memory_record() const;
   [[nodiscard]] json record() const;
 
   const SoakRequest& request_;
   Console& console_;
   fs::path folder_;
+  std::unique_ptr<GuardProcess> guard_;  ///< removes the folder when the soak is killed
   std::unique_ptr<FaultyDevice> device_;
   double begun_s_ = now_s();
   double said_s_ = 0;
@@ -156,7 +159,7 @@ Status Campaign::make_device() {
 }
 
 CaseContext Campaign::context_for(const fs::path& folder) const {
-  return {request_.program, request_.seed, folder, device_.get(), {device_->server()},
+  return {request_.program, request_.seed, folder, device_.get(), {device_->server(), guard_->pid()},
           std::chrono::seconds(request_.hang_after_s)};
 }
 
@@ -244,7 +247,23 @@ void Campaign::add_finding(const SoakCase& each, const Finding& finding, const f
 }
 
 void Campaign::remember_memory() {
-  memory_.emplace_back(now_s() - begun_s_, own_rss_kib());
+  const double at_s = now_s() - begun_s_;
+  if (memory_.empty() || at_s - memory_.back().first >= kMemoryEvery_s) {
+    memory_.emplace_back(at_s, own_memory_kib());
+  }
+}
+
+json Campaign::memory_record() const {
+  json points = json::array();
+  const std::size_t step = memory_.size() / kMemoryPoints + 1;
+  for (std::size_t i = 0; i < memory_.size(); i += step) {
+    points.push_back({memory_[i].first, memory_[i].second});
+  }
+  return {{"start_kib", memory_.empty() ? 0 : memory_.front().second},
+          {"end_kib", memory_.empty() ? 0 : memory_.back().second},
+          {"run_max_kib", run_rss_max_kib_},
+          {"points", points},
+          {"verdict", judge_memory(memory_)}};
 }
 
 void Campaign::say_progress(bool last) {
@@ -255,7 +274,7 @@ void Campaign::say_progress(bool last) {
   said_s_ = spent_s;
   console_.err << fmt::format("{}{} cases in {}: {} kills, {} faults, {} findings, {} KiB{}",
                               console_.err_is_terminal ? "\r\033[K" : "", number_, human_duration(spent_s), kills_, faults_,
-                              findings_.size(), memory_.empty() ? own_rss_kib() : memory_.back().second,
+                              findings_.size(), own_memory_kib(),
                               console_.err_is_terminal && !last ? "" : "\n")
                << std::flush;
 }
@@ -271,14 +290,6 @@ json Campaign::record() const {
     }
     rows.push_back(std::move(entry));
   }
-  json points = json::array();
-  const std::size_t step = memory_.size() / kMemoryPoints + 1;
-  for (std::size_t i = 0; i < memory_.size(); i += step) {
-    points.push_back({memory_[i].first, memory_[i].second});
-  }
-  // The first cases of each kind fill tables that stay: growth is told from the second half.
-  const std::vector<std::pair<double, long>> later(memory_.begin() + static_cast<std::ptrdiff_t>(memory_.size() / 2),
-                                                   memory_.end());
   return {{"tool", "sbench soak"},
           {"version", SBENCH_VERSION},
           {"seed", request_.seed},
@@ -289,12 +300,7 @@ json Campaign::record() const {
           {"kinds", kinds_},
           {"rows", rows},
           {"findings", findings_},
-          {"memory",
-           {{"start_kib", memory_.empty() ? 0 : memory_.front().second},
-            {"end_kib", memory_.empty() ? 0 : memory_.back().second},
-            {"slope_kib_per_hour", slope_kib_per_hour(later)},
-            {"run_max_kib", run_rss_max_kib_},
-            {"points", points}}}};
+          {"memory", memory_record()}};
 }
 
 Result<json> Campaign::run() {
@@ -304,6 +310,7 @@ Result<json> Campaign::run() {
     return errno_error("cannot make a folder in {}", request_.work_folder.string());
   }
   folder_ = name;
+  SBENCH_TRY_SET(guard_, GuardProcess::start(folder_));
   const StopOnSignal stop_on_signal(SA_RESTART);
   Status status = make_device();
   Rng rng(request_.seed, "soak");
@@ -324,7 +331,27 @@ Result<json> Campaign::run() {
 
 }  // namespace
 
+json judge_memory(const std::vector<std::pair<double, long>>& points) {
+  if (points.empty() || points.back().first < kMemoryJudged_s) {
+    return {{"flat", nullptr}, {"growth_kib", nullptr}, {"growth_max_kib", kMemoryGrowthMax_kib}};
+  }
+  const long growth_kib = median_of_quarter(points, 3) - median_of_quarter(points, 1);
+  return {{"flat", growth_kib <= kMemoryGrowthMax_kib},
+          {"growth_kib", growth_kib},
+          {"growth_max_kib", kMemoryGrowthMax_kib}};
+}
+
 Result<json> run_soak(const SoakRequest& request, Console& console) { return Campaign(request, console).run(); }
+
+namespace {
+std::uint64_t sum_of(const json& record, const char* column) {
+  std::uint64_t sum = 0;
+  for (const auto& row : record.at("rows")) {
+    sum += row.at(column).get<std::uint64_t>();
+  }
+  return sum;
+}
+}  // namespace
 
 std::string table_of(const json& record) {
   std::string text =
@@ -346,6 +373,27 @@ std::string table_of(const json& record) {
     text += fmt::format(" {} |", totals[column]);
   }
   return text + "\n";
+}
+
+std::string summary_of(const json& record) {
+  std::vector<std::string> kinds;
+  for (const auto& [kind, count] : record.at("kinds").items()) {
+    kinds.push_back(fmt::format("{} {}", count.get<std::uint64_t>(), kind));
+  }
+  const json& memory = record.at("memory");
+  const json& verdict = memory.at("verdict");
+  const std::string judged =
+      verdict.at("flat").is_null()
+          ? "not judged, the soak was too short"
+          : fmt::format("{}: {:+} KiB from the second quarter's median to the last's, at most {:+} is flat",
+                        verdict.at("flat").get<bool>() ? "flat" : "NOT FLAT", verdict.at("growth_kib").get<long>(),
+                        verdict.at("growth_max_kib").get<long>());
+  return fmt::format("{} cases, seed {}, {}; {} not hit, {} left something that sbench clean removed; {} findings\n"
+                     "{}\nmemory: {} KiB at first, {} KiB at last, {}",
+                     record.at("cases").get<std::uint64_t>(), record.at("seed").get<std::uint64_t>(),
+                     human_duration(record.at("seconds").get<double>()), sum_of(record, "missed"), sum_of(record, "cleaned"),
+                     record.at("findings").size(), fmt::join(kinds, ", "), memory.at("start_kib").get<long>(),
+                     memory.at("end_kib").get<long>(), judged);
 }
 
 }  // namespace sbench::soak

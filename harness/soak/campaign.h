@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "drivers/base/result.h"
@@ -32,7 +33,13 @@ struct SoakRequest {
 /// record that `sbench soak -o` writes; `findings` in it is empty when nothing was found.
 [[nodiscard]] Result<nlohmann::json> run_soak(const SoakRequest& request, Console& console);
 
+/// Whether memory (seconds since the start, KiB) stayed flat: the median of the last quarter of the time is at most
+/// `growth_max_kib` above that of the second; the first fills tables that stay. `flat` is null for less than ten minutes.
+[[nodiscard]] nlohmann::json judge_memory(const std::vector<std::pair<double, long>>& points);
+
 /// A row a driver: kills, faults and what was found, as Markdown.
 [[nodiscard]] std::string table_of(const nlohmann::json& record);
+/// Some lines below the table: how many of each kind, what was not hit, the memory and whether it stayed flat.
+[[nodiscard]] std::string summary_of(const nlohmann::json& record);
 
 }  // namespace sbench::soak

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <map>
 #include <sstream>
 
@@ -162,11 +163,10 @@ std::string dump_stacks(const std::vector<pid_t>& pids) {
   return text;
 }
 
-long own_rss_kib() {
-  long total_pages = 0;
-  long resident_pages = 0;
-  std::istringstream(read_trimmed("/proc/self/statm")) >> total_pages >> resident_pages;
-  return resident_pages * (::sysconf(_SC_PAGESIZE) / 1024);
+long own_memory_kib() {
+  const std::string status = read_trimmed("/proc/self/status");
+  const auto at = status.find("RssAnon:");
+  return at == std::string::npos ? 0 : std::strtol(status.c_str() + at + 8, nullptr, 10);
 }
 
 }  // namespace sbench::soak

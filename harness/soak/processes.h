@@ -52,7 +52,7 @@ void reap(const std::set<pid_t>& without);
 /// there is a gdb and the process can be stopped.
 [[nodiscard]] std::string dump_stacks(const std::vector<pid_t>& pids);
 
-/// Resident memory of this process, KiB.
-[[nodiscard]] long own_rss_kib();
+/// Memory of this process' own, KiB: resident, without pages of its program file, which come as they are first used.
+[[nodiscard]] long own_memory_kib();
 
 }  // namespace sbench::soak

@@ -4,18 +4,23 @@
 #include <gtest/gtest.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
+#include <thread>
 
 #include "drivers/base/file.h"
 #include "drivers/base/process.h"
 #include "drivers/base/units.h"
 #include "drivers/block/device.h"
 #include "drivers/block/direct_device.h"
+#include "harness/soak/campaign.h"
 #include "harness/soak/faulty_file.h"
 #include "harness/soak/plan.h"
 #include "harness/soak/processes.h"
@@ -45,6 +50,49 @@ TEST(Soak, kills_and_faults_leave_nothing_and_change_no_number) {
   EXPECT_GE(found.at("kills"), 2);
   EXPECT_GE(found.at("faults"), 1);
   EXPECT_TRUE(found.at("findings").empty()) << found.at("findings").dump(1);
+}
+
+TEST(Soak, a_killed_one_leaves_no_folder) {
+  SBENCH_SKIP_UNLESS_SERVING();
+  const sbench::testing::TemporaryFolder folder;
+  const auto work = folder.path() / "work";
+  std::filesystem::create_directories(work);
+  auto soak = must(Child::start({SBENCH_BINARY, "soak", "--hours", "1", "--seed", "1", "--driver", "vfs", "--work", work.string()},
+                                folder.path() / "out", folder.path() / "err"));
+  const auto within = [](int seconds, const std::function<bool()>& condition) {
+    for (int tries = 0; tries < seconds * 100 && !condition(); ++tries) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return condition();
+  };
+  const auto in_a_case = [&] {
+    for (const auto& each : std::filesystem::directory_iterator(work)) {
+      if (std::filesystem::exists(each.path() / "undisturbed") || std::filesystem::exists(each.path() / "case-0")) {
+        return true;
+      }
+    }
+    return false;
+  };
+  EXPECT_TRUE(within(60, in_a_case));
+  ::kill(soak.pid(), SIGKILL);
+  EXPECT_TRUE(within(60, [&] { return std::filesystem::is_empty(work); }));
+  Ended how;
+  EXPECT_TRUE(within(10, [&] { return soak.ended(how); }));
+}
+
+TEST(Soak, memory_is_flat_when_later_quarters_agree_whatever_a_moment_takes) {
+  std::vector<std::pair<double, long>> points;
+  for (int i = 0; i < 1000; ++i) {
+    points.emplace_back(i, i < 200 ? 5000 + i : 5200);
+  }
+  EXPECT_TRUE(judge_memory({points.begin(), points.begin() + 500}).at("flat").is_null());
+  points[700].second = 900'000;
+  EXPECT_EQ(judge_memory(points).at("flat"), true);
+  for (int i = 0; i < 1000; ++i) {
+    points[i].second += i;
+  }
+  EXPECT_EQ(judge_memory(points).at("growth_kib"), 500);
+  EXPECT_EQ(judge_memory(points).at("flat"), false);
 }
 
 class BreakingDevice : public ::testing::Test {
