@@ -255,6 +255,9 @@ void CaseRun::judge_numbers(const RunFiles& run, const Reference& reference, dou
     } else if (const auto exact = exact_part(sample); exact != expected->second) {
       find("wrong_number", fmt::format("{}: {} has {}, undisturbed {}", when, name, exact.dump(), expected->second.dump()));
     }
+    if (const auto against = contradiction_in(sample); !against.empty()) {
+      find("wrong_number", fmt::format("{}: {}: {}", when, name, against));
+    }
     const double real_s = sample.at("real_time").get<double>() * 1e-3;
     if (real_s < 0 || real_s > seconds) {
       find("wrong_number", fmt::format("{}: {} took {} s of {} s", when, name, real_s, seconds));
@@ -355,6 +358,9 @@ Result<Reference> CaseRun::undisturbed() {
   reference.seconds = std::chrono::duration<double>(Clock::now() - begun).count();
   SBENCH_TRY_SET(const RunFiles run, read_run(file("out")));
   for (const auto& [name, sample] : run.samples) {
+    if (const auto against = contradiction_in(sample); !against.empty()) {
+      return plain_error(EPROTO, "{}, undisturbed: {}: {}", case_.driver, name, against);
+    }
     reference.samples[name] = exact_part(sample);
   }
   if (case_.work == Work::run && reference.samples.empty()) {

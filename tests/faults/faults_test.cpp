@@ -200,7 +200,8 @@ TEST(Results, a_torn_line_is_no_damage_and_a_broken_one_is) {
 }
 
 TEST(Results, another_count_of_bytes_is_another_number_and_another_time_is_not) {
-  auto sample = nlohmann::json::parse(R"({"real_time": 1, "sbench": {"params": {}, "engine": "kernel", "workload": "w",
+  auto sample = nlohmann::json::parse(R"({"real_time": 1, "label": "warm,none", "iterations": 1,
+    "sbench": {"params": {}, "driver": "d", "engine": "kernel", "workload": "w",
     "metrics": {"bytes_app_written": 5, "bytes_app_read": 0, "cpu_sys_s": 1}, "latency": {},
     "phases": {"work": {"seconds": 1, "count": 2, "timed": true}}}})");
   const auto before = exact_part(sample);
@@ -209,6 +210,24 @@ TEST(Results, another_count_of_bytes_is_another_number_and_another_time_is_not) 
   EXPECT_EQ(exact_part(sample), before);
   sample["sbench"]["metrics"]["bytes_app_written"] = 6;
   EXPECT_NE(exact_part(sample), before);
+}
+
+TEST(Results, a_sample_that_contradicts_itself_is_found) {
+  const auto sample = nlohmann::json::parse(R"({"real_time": 1500, "sbench": {"metrics": {"cpu_sys_s": 1}, "latency": {"op":
+    {"buckets": {"counts": [[7, 1], [9, 2]]}, "count": 3, "min": 1, "max": 5, "sum": 9}},
+    "phases": {"work": {"seconds": 1, "timed": true}, "sync": {"seconds": 0.5, "timed": true},
+               "more": {"seconds": 7, "timed": false}}}})");
+  EXPECT_EQ(contradiction_in(sample), "");
+  for (const auto& [path, value] : std::vector<std::pair<std::string, nlohmann::json>>{
+           {"/real_time", 1501},
+           {"/sbench/phases/more/seconds", -1},
+           {"/sbench/metrics/cpu_sys_s", nullptr},
+           {"/sbench/latency/op/count", 4},
+           {"/sbench/latency/op/max", 2}}) {
+    auto wrong = sample;
+    wrong[nlohmann::json::json_pointer(path)] = value;
+    EXPECT_NE(contradiction_in(wrong), "") << path;
+  }
 }
 
 TEST(Plan, one_seed_draws_the_same_cases_and_every_kind_comes) {
