@@ -17,7 +17,11 @@ std::string escaped(std::string_view text) {
   std::string shown;
   for (const char c : text) {
     const auto value = static_cast<unsigned char>(c);
-    shown += value > ' ' && value < 0x7f && c != '\\' ? std::string(1, c) : fmt::format("\\x{:02x}", value);
+    if (value > ' ' && value < 0x7f && c != '\\') {
+      shown += c;
+    } else {
+      shown += fmt::format("\\x{:02x}", value);
+    }
   }
   return shown;
 }

@@ -42,10 +42,10 @@ Result<LabelHeader> read_label(BlockIo& io) {
 
 std::vector<Uberblock> read_uberblocks(BlockIo& io, const LabelHeader& header, std::vector<DamagedSlot>* damaged) {
   std::vector<Uberblock> found;
+  Bytes sector(kSector);
   for (unsigned index = 0; index < 2; ++index) {
     const std::uint64_t offset = label_offset(header.device_bytes, index);
     for (std::uint64_t slot = 0; slot < kUberblocks; ++slot) {
-      Bytes sector(kSector);
       const std::uint64_t at = offset + (1 + slot) * kSector;
       const bool readable = io.read(at, sector).ok();
       const auto uberblock = load<Uberblock>(sector.data());

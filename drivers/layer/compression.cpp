@@ -7,11 +7,10 @@
 
 #include "drivers/base/units.h"
 #include "drivers/layer/archive_support.h"
+#include "drivers/layer/stream_buffer.h"
 
 namespace sbench {
 namespace {
-
-constexpr std::size_t kBufferBytes = 1 << 20;
 
 int filter_code(Compression compression) {
   switch (compression) {
@@ -46,7 +45,7 @@ struct UnpackingSource::State {
   ByteSource& source;
   Compression compression;
   std::string shown;
-  std::unique_ptr<std::byte[]> buffer{new std::byte[kBufferBytes]};
+  std::unique_ptr<std::byte[]> buffer{new std::byte[kStreamBufferBytes]};
   std::optional<Error> source_error;
   std::span<const std::byte> rest;  ///< of the block libarchive handed out last
   bool opened = false;
@@ -55,7 +54,7 @@ struct UnpackingSource::State {
 
   static la_ssize_t read_raw(archive* handle, void* self, const void** data) {
     auto& state = *static_cast<State*>(self);
-    const auto count = state.source.read({state.buffer.get(), kBufferBytes});
+    const auto count = state.source.read({state.buffer.get(), kStreamBufferBytes});
     if (!count.ok()) {
       state.source_error = count.error();
       ::archive_set_error(handle, count.error().code, "%s", count.error().what.c_str());
@@ -209,7 +208,7 @@ Status PackingSink::finish() {
 
 Result<std::uint64_t> copy_stream(ByteSource& source, ByteSink& sink, std::uint64_t bytes_max,
                                   const std::string& shown) {
-  std::vector<std::byte> buffer(kBufferBytes);
+  std::vector<std::byte> buffer(kStreamBufferBytes);
   std::uint64_t total = 0;
   for (;;) {
     SBENCH_TRY_SET(const std::size_t count, source.read(buffer));

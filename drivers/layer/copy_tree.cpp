@@ -12,13 +12,12 @@
 #include <vector>
 
 #include "drivers/base/file.h"
+#include "drivers/layer/stream_buffer.h"
 #include "drivers/layer/tree_walk.h"
 #include "drivers/layer/xattr.h"
 
 namespace sbench {
 namespace {
-
-constexpr std::size_t kBufferBytes = 1 << 20;
 
 /// errno of "not between these two files": another way may work.
 bool is_unsupported(int code) {
@@ -255,7 +254,7 @@ class TreeCopier {
   }
 
   Result<std::size_t> move_chunk(int source, int target, off_t position, off_t end, const Visited& file) {
-    const std::size_t wanted = std::min(kBufferBytes, static_cast<std::size_t>(end - position));
+    const std::size_t wanted = std::min(kStreamBufferBytes, static_cast<std::size_t>(end - position));
     const ssize_t count = ::pread(source, buffer_.get(), wanted, position);
     if (count < 0) {
       return errno_error("cannot read {}", file.path);
@@ -280,7 +279,7 @@ class TreeCopier {
   std::string parent_path_;
   std::map<std::pair<dev_t, ino_t>, std::string> copies_;  ///< multiply linked files → path of their copy
   std::vector<Directory> directories_;
-  std::unique_ptr<char[]> buffer_{new char[kBufferBytes]};
+  std::unique_ptr<char[]> buffer_{new char[kStreamBufferBytes]};
 };
 
 }  // namespace

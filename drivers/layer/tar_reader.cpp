@@ -7,12 +7,12 @@
 #include <string_view>
 
 #include "drivers/layer/archive_support.h"
+#include "drivers/layer/stream_buffer.h"
 #include "drivers/layer/tar_guard.h"
 
 namespace sbench {
 namespace {
 
-constexpr std::size_t kBufferBytes = 1 << 20;
 constexpr la_int64_t kIdMax = 0xFFFFFFFE;  ///< -1 means "leave it" to chown
 
 /// Names may be long and hold anything; errors quote their beginning.
@@ -25,14 +25,14 @@ struct TarReader::State {
 
   ByteSource& source;
   TarGuard guard;
-  std::unique_ptr<std::byte[]> buffer{new std::byte[kBufferBytes]};
+  std::unique_ptr<std::byte[]> buffer{new std::byte[kStreamBufferBytes]};
   std::optional<Error> source_error;  ///< the source's or the guard's
   ReadEntry entry;
   ArchiveReader reader;  ///< last: freeing it may use the members above
 
   static la_ssize_t read(archive* handle, void* self, const void** data) {
     auto& state = *static_cast<State*>(self);
-    auto count = state.source.read({state.buffer.get(), kBufferBytes});
+    auto count = state.source.read({state.buffer.get(), kStreamBufferBytes});
     if (count.ok()) {
       if (auto status = state.guard.check({state.buffer.get(), *count}); !status.ok()) {
         count = status.error();

@@ -81,7 +81,7 @@ std::vector<std::string> seeds() {
           growing};
 }
 
-const Target target("dockerfile", run, seeds, 400, 8192);
+const Target target("dockerfile", run, seeds, 400, 4096);
 
 }  // namespace
 }  // namespace sbench::fuzz

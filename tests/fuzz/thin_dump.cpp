@@ -41,7 +41,7 @@ std::vector<std::string> seeds() {
           head + "device 1 size_bytes=1152921504606846976 created=0 snapshotted=0 transaction=1\nzero 0+17592186044416\nend\n"};
 }
 
-const Target target("thin_dump", run, seeds, 150, 4096);
+const Target target("thin_dump", run, seeds, 150, 2048);
 
 }  // namespace
 }  // namespace sbench::fuzz
