@@ -12,6 +12,7 @@
 #include "drivers/base/file.h"
 #include "drivers/base/process.h"
 #include "harness/console.h"
+#include "harness/soak/remount.h"
 #include "harness/soak/results.h"
 #include "harness/variant.h"
 
@@ -73,6 +74,7 @@ class CaseRun {
   Traces traces_;
   CaseOutcome outcome_;
   std::string victim_;  ///< the helper that was killed
+  std::optional<std::string> remounted_;
 };
 
 std::vector<std::string> CaseRun::work_command() const {
@@ -143,6 +145,9 @@ bool CaseRun::inject(const Child& child) {
       return ::kill(child.pid(), SIGKILL) == 0;
     case Fault::kill_helper:
       return kill_a_helper(child);
+    case Fault::remount_read_only:
+      remounted_ = remount_one(child.pid(), case_.amount / 4096);
+      return remounted_.has_value();
     case Fault::memory_limit:
       limit_memory(child);
       return true;
@@ -395,15 +400,17 @@ Result<CaseOutcome> CaseRun::disturbed(const Reference& reference) {
     nap();
   }
   if (!over) {
-    if (!is_kill(case_.fault) && case_.fault != Fault::memory_limit && case_.work == Work::run) {
+    if (case_.work == Work::run) {
       context_.device->heal();
+      if (remounted_) {
+        remount_writable(child.pid(), *remounted_);
+      }
     }
     over = await_end(child, how, "the disturbed work");
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - begun).count();
   context_.device->heal();
-  const bool by_device = !is_kill(case_.fault) && case_.fault != Fault::memory_limit;
-  outcome_.hit = done && (!by_device || context_.device->switches().hits.load() > hits_before);
+  outcome_.hit = done && (!is_of_device(case_.fault) || context_.device->switches().hits.load() > hits_before);
   look_for_leftovers();
   if (!over) {
     return outcome_;

@@ -40,9 +40,14 @@ const char* to_string(Fault fault) {
     case Fault::slow_device: return "slow_device";
     case Fault::device_removed: return "device_removed";
     case Fault::read_only: return "read_only";
+    case Fault::remount_read_only: return "remount_read_only";
     case Fault::memory_limit: return "memory_limit";
   }
   return "?";
+}
+
+bool is_of_device(Fault fault) {
+  return !is_kill(fault) && fault != Fault::remount_read_only && fault != Fault::memory_limit;
 }
 
 std::vector<std::string> drivers_here() {

@@ -19,13 +19,16 @@ enum class Fault {
   flush_error,     ///< EIO for flushes
   slow_device,     ///< every request takes milliseconds more
   device_removed,  ///< every request fails
-  read_only,       ///< EROFS for every write, as below a file system that was remounted read-only
+  read_only,       ///< EROFS for every write, as of a disk with its write protection on
+  remount_read_only,  ///< one of the driver's mounted file systems is remounted read-only
   memory_limit,    ///< no more address space for the program and its helpers
 };
-inline constexpr std::array<Fault, 10> kFaults = {
-    Fault::kill_harness, Fault::kill_helper, Fault::device_full,    Fault::read_error, Fault::write_error,
-    Fault::flush_error,  Fault::slow_device, Fault::device_removed, Fault::read_only,  Fault::memory_limit};
+inline constexpr std::array kFaults = {
+    Fault::kill_harness,   Fault::kill_helper, Fault::device_full,       Fault::read_error,  Fault::write_error, Fault::flush_error,
+    Fault::slow_device, Fault::device_removed, Fault::read_only, Fault::remount_read_only, Fault::memory_limit};
 [[nodiscard]] const char* to_string(Fault fault);
+/// Whether the device is what breaks: then the case counts when requests met it.
+[[nodiscard]] bool is_of_device(Fault fault);
 [[nodiscard]] inline bool is_kill(Fault fault) { return fault == Fault::kill_harness || fault == Fault::kill_helper; }
 
 /// What goes on while the fault comes.
