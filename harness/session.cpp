@@ -1,12 +1,89 @@
 #include "harness/session.h"
 
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <sstream>
+#include <thread>
 
 #include "drivers/base/file.h"
+#include "drivers/base/helper.h"
 #include "harness/journal.h"
 
 namespace sbench {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kOwnServerPatience_ms = 25'000;  ///< longer than any of them lingers
+constexpr int kDyingPatience_ms = 5000;
+constexpr int kStep_ms = 20;
+
+/// In the session's private tmpfs, so it goes with the session: "PID START NAMESPACE".
+fs::path owner_file() { return runtime_directory() / "roots/.owner"; }
+
+std::string process_namespace() {
+  std::error_code ignored;
+  return fs::read_symlink("/proc/self/ns/pid", ignored).string();
+}
+
+struct Inhabitant {
+  pid_t pid = 0;
+  std::uint64_t start_ticks = 0;
+  std::string name;
+  [[nodiscard]] bool alive() const {  // a zombie holds nothing
+    return start_ticks_of(pid) == start_ticks && !read_trimmed(fmt::format("/proc/{}/cmdline", pid)).empty();
+  }
+};
+
+/// Processes in sessions whose own process is dead.
+std::vector<Inhabitant> inhabitants_of_abandoned_sessions() {
+  std::vector<Inhabitant> found;
+  std::error_code gone;
+  for (auto each = fs::directory_iterator("/proc", gone); each != fs::directory_iterator(); each.increment(gone)) {
+    const std::string number = each->path().filename().string();
+    if (number.find_first_not_of("0123456789") != std::string::npos) {
+      continue;
+    }
+    const std::string owner = read_trimmed(fs::path("/proc") / number / "root" / owner_file().relative_path());
+    pid_t pid = 0;
+    std::uint64_t start_ticks = 0;
+    std::string where;
+    if ((std::istringstream(owner) >> pid >> start_ticks >> where) && where == process_namespace() &&
+        start_ticks_of(pid) != start_ticks) {
+      const pid_t inhabitant = std::stoi(number);
+      found.push_back({inhabitant, start_ticks_of(inhabitant), read_trimmed(fs::path("/proc") / number / "comm")});
+    }
+  }
+  return found;
+}
+
+bool ends_within(const Inhabitant& each, int patience_ms) {
+  for (int waited_ms = 0; each.alive() && waited_ms < patience_ms; waited_ms += kStep_ms) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(kStep_ms));
+  }
+  return !each.alive();
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> end_abandoned_sessions() {
+  std::vector<std::string> ended;
+  for (const auto& each : inhabitants_of_abandoned_sessions()) {
+    const bool own = each.name.starts_with("sbench");
+    if (!ends_within(each, own ? kOwnServerPatience_ms : 0)) {
+      ::kill(each.pid, SIGKILL);
+      if (!ends_within(each, kDyingPatience_ms)) {
+        return plain_error(EBUSY, "{} (process {}) of a killed run does not end", each.name, each.pid);
+      }
+      ended.push_back(fmt::format("{} (process {}) of a killed run", each.name, each.pid));
+    }
+  }
+  return ended;
+}
 
 std::filesystem::path runtime_directory() { return "/run/sbench"; }
 
@@ -25,6 +102,8 @@ Result<std::unique_ptr<Session>> Session::enter() {
   if (::mount("sbench", roots.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755") != 0) {
     return errno_error("cannot mount a tmpfs at {}", roots.string());
   }
+  SBENCH_TRY(write_text_atomic(owner_file(), fmt::format("{} {} {}\n", ::getpid(), start_ticks_of(::getpid()),
+                                                         process_namespace())));
   return std::unique_ptr<Session>(new Session());
 }
 

@@ -9,6 +9,8 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "drivers/base/result.h"
 
@@ -26,6 +28,11 @@ class Session {
  private:
   Session() = default;
 };
+
+/// Ends what is still in a session whose process is dead: guards and servers see that themselves, unless they were killed
+/// as well. Our own servers, which may have a store to close, get the time for it. Returns what was ended, by name; EBUSY
+/// names what does not end. Sessions of other process namespaces are left alone.
+[[nodiscard]] Result<std::vector<std::string>> end_abandoned_sessions();
 
 /// /run/sbench: mount roots of sessions, and the journal.
 [[nodiscard]] std::filesystem::path runtime_directory();

@@ -7,6 +7,7 @@
 #include "drivers/leftovers.h"
 #include "harness/cli.h"
 #include "harness/journal.h"
+#include "harness/session.h"
 
 namespace sbench {
 namespace {
@@ -31,6 +32,14 @@ int clean_command(Console& console) {
     console.out << fmt::format("unmounted {} ({} mounts)\n", directory.string(), *unmounted);
     ++stores;
   }
+  const auto ended = end_abandoned_sessions();  // first: what they hold cannot be removed
+  if (!ended.ok()) {
+    console.err << fmt::format("sbench: {}\n", ended.error().what);
+    return kExitError;
+  }
+  for (const auto& name : *ended) {
+    console.out << fmt::format("ended {}\n", name);
+  }
   const auto undone = undo_leftovers();
   if (!undone.ok()) {
     console.err << fmt::format("sbench: {}; stop what uses it and run sbench clean again\n", undone.error().what);
@@ -39,7 +48,7 @@ int clean_command(Console& console) {
   for (const auto& name : *undone) {
     console.out << fmt::format("removed {}\n", name);
   }
-  if (stores == 0 && undone->empty() && code == kExitOk) {
+  if (stores == 0 && ended->empty() && undone->empty() && code == kExitOk) {
     console.out << "nothing to clean\n";
   }
   return code;

@@ -13,6 +13,7 @@
 
 #include "drivers/base/file.h"
 #include "drivers/base/rng.h"
+#include "harness/session.h"
 #include "tests/support/support.h"
 
 namespace sbench {
@@ -69,6 +70,35 @@ pid_t start_run(const fs::path& folder, int round) {
     ::_exit(127);
   }
   return child;
+}
+
+TEST(Leak, clean_ends_what_a_killed_run_left_in_its_session_and_nothing_of_a_living_one) {
+  if (!testing::is_root()) {
+    GTEST_SKIP() << "needs root for a mount namespace";
+  }
+  int told[2];
+  ASSERT_EQ(::pipe(told), 0);
+  const pid_t run = ::fork();
+  if (run == 0) {
+    const auto session = Session::enter();
+    const pid_t helper = session.ok() ? ::fork() : -1;
+    if (helper == 0) {
+      ::execlp("sleep", "sleep", "60", nullptr);  // as a program that lost its guard
+      ::_exit(127);
+    }
+    static_cast<void>(!::write(told[1], &helper, sizeof helper));
+    ::pause();
+    ::_exit(0);
+  }
+  pid_t helper = 0;
+  ASSERT_EQ(::read(told[0], &helper, sizeof helper), static_cast<ssize_t>(sizeof helper));
+  ASSERT_GT(helper, 0);
+  const std::string line = "(process " + std::to_string(helper) + ")";
+  EXPECT_EQ(testing::run_command({"clean"}).out.find(line), std::string::npos);
+  EXPECT_EQ(::kill(helper, 0), 0);
+  ::kill(run, SIGKILL);
+  ::waitpid(run, nullptr, 0);
+  EXPECT_NE(testing::run_command({"clean"}).out.find("ended sleep " + line), std::string::npos);
 }
 
 TEST(Leak, sigkill_at_random_moments_leaves_no_mount_loop_device_or_process) {
