@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -89,6 +90,14 @@ Status make_directories(const fs::path& path) {
     return make_error(error.value(), "cannot make the directory {}", path.string());
   }
   return {};
+}
+
+Result<fs::path> make_unique_directory(const fs::path& prefix) {
+  std::string name = prefix.string() + "XXXXXX";
+  if (::mkdtemp(name.data()) == nullptr) {
+    return errno_error("cannot make a directory {}", name);
+  }
+  return fs::path(name);
 }
 
 namespace {

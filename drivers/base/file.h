@@ -28,6 +28,9 @@ namespace sbench {
 /// mkdir -p; an existing directory is fine.
 [[nodiscard]] Status make_directories(const std::filesystem::path& path);
 
+/// Makes a directory that only its owner may enter, of a name nobody has: `prefix` and six more characters.
+[[nodiscard]] Result<std::filesystem::path> make_unique_directory(const std::filesystem::path& prefix);
+
 /// Deletes a tree (never crosses into another file system); nothing there is fine.
 [[nodiscard]] Status remove_tree(const std::filesystem::path& path);
 /// The same for the entry `name` below `parent_fd`; `shown` names it in errors.

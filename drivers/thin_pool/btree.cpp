@@ -123,7 +123,7 @@ Status BTree::add_children(const Block& node) {
 
 /// A node that this transaction may change and nobody else names, in place of `number`.
 Result<BlockPtr> BTree::shadow(std::uint64_t number, int level) {
-  SBENCH_TRY_SET(const BlockPtr old, read_node(number, level));
+  SBENCH_TRY_SET(BlockPtr old, read_node(number, level));
   SBENCH_TRY_SET(const std::uint32_t references, metadata_.count(number));
   if (references == 1 && cache_.is_new(number)) {
     return old;

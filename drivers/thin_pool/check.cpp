@@ -150,7 +150,7 @@ class Checker {
           const Mapping mapping = Mapping::unpack(packed);
           mapped += mapping.is_zero() ? 0 : 1;
           own += !mapping.is_zero() && mapping.time >= record.created_time ? 1 : 0;
-          if (chunk >= record.size_bytes / chunk_bytes + (record.size_bytes % chunk_bytes != 0 ? 1 : 0)) {
+          if (chunk >= chunks_of(record, chunk_bytes)) {
             find(fmt::format("{}: chunk {} lies behind its end", whose, chunk));
           }
           return true;

@@ -117,7 +117,7 @@ bool parse_run(std::istringstream& words, bool zero, Dump& dump) {
            run.length <= dump.geometry.data_chunks - run.first.block && time <= dump.time && run.first.block < dump.geometry.data_chunks;
   }
   const auto& [id, record, before] = dump.devices.back();
-  const std::uint64_t chunks = (record.size_bytes + dump.geometry.chunk_bytes - 1) / dump.geometry.chunk_bytes;
+  const std::uint64_t chunks = chunks_of(record, dump.geometry.chunk_bytes);
   const bool behind = before.empty() || before.back().chunk + before.back().length <= run.chunk;
   good = good && run.length > 0 && run.chunk < chunks && run.length <= chunks - run.chunk && behind;
   run.first.time = static_cast<std::uint32_t>(time);

@@ -90,6 +90,11 @@ static_assert(sizeof(DeviceRecord) == 48);
          record.created_time <= pool_time && record.snapshotted_time <= pool_time;
 }
 
+/// How many chunks such a device has, the last of them perhaps in part; of any size, also one that makes no sense.
+[[nodiscard]] inline std::uint64_t chunks_of(const DeviceRecord& record, std::uint64_t chunk_bytes) {
+  return record.size_bytes / chunk_bytes + (record.size_bytes % chunk_bytes != 0 ? 1 : 0);
+}
+
 /// Value of a mapping tree, by chunk: where the chunk's data is, and since when.
 struct Mapping {
   std::uint64_t block = 0;  ///< 40 bits

@@ -105,7 +105,7 @@ Status Pool::write(DeviceId id, std::uint64_t offset, std::span<const std::byte>
   bool committed = false;
   for (;;) {
     const std::uint64_t frees_seen = frees_.load();
-    const Status done = try_write(id, offset, data);
+    Status done = try_write(id, offset, data);
     if (done.ok() || done.error().code != ENOSPC) {
       return done;
     }

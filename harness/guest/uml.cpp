@@ -234,11 +234,8 @@ class Guest {
 };
 
 Result<fs::path> make_exchange(const GuestJob& job) {
-  std::string name = "/tmp/sbench-uml-XXXXXX";  // short and without blanks: it stands on the kernel's command line
-  if (::mkdtemp(name.data()) == nullptr) {
-    return errno_error("cannot make a folder in /tmp");
-  }
-  const fs::path exchange = name;
+  // Short and without blanks: it stands on the kernel's command line.
+  SBENCH_TRY_SET(fs::path exchange, make_unique_directory("/tmp/sbench-uml-"));
   SBENCH_TRY(make_directories(exchange / "home"));
   if (::symlink(job.init.c_str(), (exchange / "init").c_str()) != 0) {
     return errno_error("cannot make {}", (exchange / "init").string());
@@ -323,7 +320,7 @@ Result<int> run_in_uml(const GuestJob& job, const GuestOutput& output) {
     return plain_error(ENOTSUP, "{}; {}", uml.reason, uml.remedy);
   }
   SBENCH_TRY_SET(const fs::path exchange, make_exchange(job));
-  const auto code = Guest(job, output, exchange).run();
+  auto code = Guest(job, output, exchange).run();
   SBENCH_TRY(remove_tree(exchange));
   return code;
 }

@@ -305,11 +305,7 @@ json Campaign::record() const {
 
 Result<json> Campaign::run() {
   SBENCH_TRY(enter_own_namespace());
-  std::string name = (request_.work_folder / "sbench-soak-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) {
-    return errno_error("cannot make a folder in {}", request_.work_folder.string());
-  }
-  folder_ = name;
+  SBENCH_TRY_SET(folder_, make_unique_directory(request_.work_folder / "sbench-soak-"));
   SBENCH_TRY_SET(guard_, GuardProcess::start(folder_));
   const StopOnSignal stop_on_signal(SA_RESTART);
   Status status = make_device();

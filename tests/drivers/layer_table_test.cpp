@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "drivers/base/file.h"
 #include "tests/conformance/test_store.h"
 
 namespace sbench::test {
@@ -13,9 +14,7 @@ namespace {
 class LayerTableTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = "/tmp/sbench-table-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    directory_ = name;
+    directory_ = must(make_unique_directory("/tmp/sbench-table-"));
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
 

@@ -1,10 +1,8 @@
 #include "tests/fuzz/scratch.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
-#include <cstdlib>
-
+#include "drivers/base/file.h"
 #include "tests/fuzz/target.h"
 
 namespace sbench::fuzz {
@@ -14,9 +12,9 @@ namespace fs = std::filesystem;
 const fs::path& scratch_folder() {
   struct Folder {
     Folder() {
-      std::string name = (fs::is_directory("/dev/shm") ? "/dev/shm" : "/tmp") + std::string("/sbench-fuzz-XXXXXX");
-      require(::mkdtemp(name.data()) != nullptr, "no scratch folder");
-      path = name;
+      const auto made = make_unique_directory(fs::path(fs::is_directory("/dev/shm") ? "/dev/shm" : "/tmp") / "sbench-fuzz-");
+      require(made.ok(), "no scratch folder");
+      path = *made;
     }
     ~Folder() {
       std::error_code ignored;
@@ -29,10 +27,8 @@ const fs::path& scratch_folder() {
 }
 
 void put_file(const fs::path& path, const std::string& content) {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  require(fd >= 0, "cannot make " + path.string());
-  require(::write(fd, content.data(), content.size()) == static_cast<ssize_t>(content.size()), "cannot write " + path.string());
-  ::close(fd);
+  const auto fd = open_file(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  require(fd.ok() && write_all(fd->get(), content, path.string()).ok(), "cannot write " + path.string());
 }
 
 }  // namespace sbench::fuzz

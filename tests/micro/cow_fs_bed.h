@@ -46,8 +46,7 @@ class Bed {
  public:
   Bed(std::uint64_t pool_bytes, std::uint64_t raw_bytes) {
     const char* chosen = std::getenv("SBENCH_MICRO_DIR");
-    path_ = std::string(chosen != nullptr ? chosen : "/var/tmp") + "/sbench-micro-XXXXXX";
-    SBENCH_CHECK(::mkdtemp(path_.data()) != nullptr);
+    path_ = must(make_unique_directory(std::filesystem::path(chosen != nullptr ? chosen : "/var/tmp") / "sbench-micro-")).string();
     device_ = make_device("pool", pool_bytes);
     if (raw_bytes > 0) {
       raw_ = make_device("raw", raw_bytes);

@@ -29,9 +29,7 @@ class Bed {
  public:
   explicit Bed(std::size_t lowers) : lowers_(lowers) {
     ::umask(0);
-    std::string name = "/var/tmp/sbench-micro-XXXXXX";
-    SBENCH_CHECK(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
+    path_ = make_unique_directory("/var/tmp/sbench-micro-").value();
     for (std::size_t i = 1; i <= lowers; ++i) {
       fs::create_directories(lower(i) / "d");
     }

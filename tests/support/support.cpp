@@ -5,21 +5,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <stdexcept>
 
 #include "drivers/base/file.h"
 #include "harness/cli.h"
+#include "tests/support/must.h"
 
 namespace sbench::testing {
 
-TemporaryFolder::TemporaryFolder() {
-  std::string name = "/var/tmp/sbench-test-XXXXXX";
-  if (::mkdtemp(name.data()) == nullptr) {
-    throw std::runtime_error("cannot make a temporary folder in /var/tmp");
-  }
-  path_ = name;
-}
+TemporaryFolder::TemporaryFolder() : path_(test::must(make_unique_directory("/var/tmp/sbench-test-"))) {}
 
 TemporaryFolder::~TemporaryFolder() { static_cast<void>(remove_tree(path_)); }
 
