@@ -89,7 +89,7 @@ Status LayeredDriver::commit(const LayerId& name, const LayerId& key) {
   SBENCH_TRY(table_.check_commit(name, key));
   SBENCH_TRY(check_idle(key, "committed"));
   SBENCH_TRY(table_.begin_commit(name, key));
-  const Status renamed = commit_layer(name, key);
+  Status renamed = commit_layer(name, key);
   if (!renamed.ok()) {
     table_.give_up_commit();
     return renamed;

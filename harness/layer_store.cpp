@@ -138,7 +138,7 @@ Status LayerStore::save_kept() {
 Result<fs::path> LayerStore::keep_mounted(const LayerId& id) {
   SBENCH_TRY(journal_add(place_.directory));  // before: a kill from here on leaves something to clean
   SBENCH_TRY_SET(Mount mount, driver().mount(id));
-  const fs::path path = mount.path();
+  fs::path path = mount.path();
   mount.detach();
   kept_.insert(id);
   SBENCH_TRY(save_kept());

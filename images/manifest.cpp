@@ -111,7 +111,7 @@ Result<std::vector<SavedImage>> parse_saved(const std::string& text, const std::
 Result<std::string> sha256_digits(const std::string& digest, const std::string& shown) {
   constexpr std::string_view kPrefix = "sha256:";
   const auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
-  const std::string digits = digest.starts_with(kPrefix) ? digest.substr(kPrefix.size()) : std::string();
+  std::string digits = digest.starts_with(kPrefix) ? digest.substr(kPrefix.size()) : std::string();
   if (digits.size() != 64 || !std::all_of(digits.begin(), digits.end(), is_digit)) {
     return plain_error(EINVAL, "{}: the digest '{}' is not sha256: and 64 hexadecimal digits", shown,
                        digest.substr(0, 128));

@@ -16,7 +16,7 @@ namespace sbench::btrfs {
 
 namespace {
 
-constexpr std::size_t kBufferBytes = 64 * 1024;
+constexpr std::size_t kBufferBytes = std::size_t{64} * 1024;
 constexpr auto kMax = std::numeric_limits<std::uint64_t>::max();
 
 struct Range {

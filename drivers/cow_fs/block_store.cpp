@@ -191,7 +191,7 @@ Status BlockStore::begin_collected() {
 }
 
 Status BlockStore::finish_writing() {
-  const Status finished = note(io_.finish_writes());
+  Status finished = note(io_.finish_writes());
   writing_.clear();
   return finished;
 }

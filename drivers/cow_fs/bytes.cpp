@@ -9,7 +9,7 @@ namespace sbench::cow_fs {
 namespace {
 
 constexpr std::align_val_t kAlignment{4096};
-constexpr std::size_t kKeptBytesMin = 16 * 1024;  // smaller pieces are not worth it
+constexpr std::size_t kKeptBytesMin = std::size_t{16} * 1024;  // smaller pieces are not worth it
 #ifdef __SANITIZE_ADDRESS__
 constexpr std::size_t kKeptBytesMax = 0;  // use after free is to be seen
 #else

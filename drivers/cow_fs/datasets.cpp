@@ -116,7 +116,7 @@ Status Pool::changing(Change&& change) {
   if (is_dirty()) {
     SBENCH_TRY(commit());
   }
-  const Status changed = change();
+  Status changed = change();
   if (!changed.ok()) {
     failure_ = changed.error().what;  // half a change must not be committed
     return changed;

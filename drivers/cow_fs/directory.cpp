@@ -134,7 +134,7 @@ void append(std::span<std::byte> leaf, const LeafEntry& entry, std::string_view 
 }
 
 Result<std::span<std::byte>> make_leaf(Object& directory, std::uint64_t number) {
-  SBENCH_TRY_SET(const auto leaf, directory.modify_block(number));
+  SBENCH_TRY_SET(auto leaf, directory.modify_block(number));
   std::memset(leaf.data(), 0, leaf.size());
   store(leaf.data(), LeafHeader());
   return leaf;
@@ -147,7 +147,7 @@ Status split(Object& directory, std::uint64_t position, unsigned depth) {
   }
   const std::uint64_t number = leaf_number(position, depth);
   SBENCH_TRY_SET(const BytesRef shared, directory.block(number));
-  const Bytes full = *shared;
+  const Bytes& full = *shared;  // what others hold stays as it is
   SBENCH_TRY(directory.free_blocks(number, number + 1));
   Attributes attributes = attributes_of(directory);
   attributes.depth = std::max(attributes.depth, depth + 1);

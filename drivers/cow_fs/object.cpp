@@ -251,7 +251,7 @@ Result<std::optional<std::uint64_t>> Object::next_below(unsigned level, std::uin
         return std::optional(child);
       }
     } else if (!hole || dirty_blocks_.contains(key(level - 1, child))) {
-      SBENCH_TRY_SET(const auto found, next_below(level - 1, child, index));
+      SBENCH_TRY_SET(auto found, next_below(level - 1, child, index));
       if (found) {
         return found;
       }

@@ -163,7 +163,7 @@ bool Pool::is_dirty() const {
 
 Status Pool::commit() {
   SBENCH_TRY(check_writable());
-  const Status written = write_group();
+  Status written = write_group();
   if (!written.ok()) {
     // What is in memory is no longer what can be written; the device holds the last group, whole.
     failure_ = written.error().what;
@@ -301,7 +301,7 @@ Status Pool::make_durable() {
   if (!*logged) {
     return commit();
   }
-  const Status flushed = io_.flush();
+  Status flushed = io_.flush();
   if (!flushed.ok()) {
     failure_ = flushed.error().what;
   }

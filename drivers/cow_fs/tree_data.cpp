@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::uint64_t kFileBytesMax = std::uint64_t{1} << 60;
 constexpr std::size_t kXattrNameMax = 255;
-constexpr std::size_t kXattrValueMax = 64 * 1024;
+constexpr std::size_t kXattrValueMax = std::size_t{64} * 1024;
 constexpr std::size_t kXattrsMax = 1 << 20;
 constexpr const char* kCapability = "security.capability";
 

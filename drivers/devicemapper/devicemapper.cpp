@@ -109,7 +109,7 @@ Availability probe(const Options& options) {
     return Availability::no("pool=loop-lvm is a shape of the kernel's dm-thin alone", "use pool=device or engine=kernel",
                             EngineClass::userspace);
   }
-  const Availability kernel = kernel_engine().probe(options);
+  Availability kernel = kernel_engine().probe(options);
   if (options.at("engine") == "kernel" || kernel.available || in_files) {
     return kernel;
   }

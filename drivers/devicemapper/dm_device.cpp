@@ -75,7 +75,7 @@ Status run_and_settle(dm_task* task, const std::string& name, std::string_view w
   if (wait && dm_task_set_cookie(task, &cookie, 0) == 0) {
     return plain_error(EIO, "cannot {} {}: no semaphore to wait for udev with: {}", what, name, last_words());
   }
-  const Status status = run(task, name, what);
+  Status status = run(task, name, what);
   if (wait) {
     dm_udev_wait(cookie);
   }

@@ -15,7 +15,7 @@ namespace {
 
 /// libfuse's file handle is a number.
 OpenRecord* record_of(const fuse_file_info* info) {
-  return reinterpret_cast<OpenRecord*>(info->fh);  // NOLINT(performance-no-int-to-ptr)
+  return reinterpret_cast<OpenRecord*>(info->fh);
 }
 
 Caller caller_of(fuse_req_t request) {

@@ -85,7 +85,7 @@ void unmap_shared_files() {
                                 path != std::string::npos && line.compare(path, 9, "/dev/zero") != 0 &&
                                 line.compare(path, 7, "/memfd:") != 0;
     if (is_shared_file) {
-      ::munmap(reinterpret_cast<void*>(begin), end - begin);  // NOLINT(performance-no-int-to-ptr): /proc writes numbers
+      ::munmap(reinterpret_cast<void*>(begin), end - begin);
     }
   }
 }

@@ -28,7 +28,7 @@ Result<std::vector<ListedFile>> list_names(int directory_fd, const std::string& 
   }
   std::unique_ptr<DIR, DirCloser> dir(::fdopendir(own_fd));
   if (dir == nullptr) {
-    const Error error = errno_error("cannot list {}", shown);
+    Error error = errno_error("cannot list {}", shown);
     ::close(own_fd);
     return error;
   }

@@ -246,7 +246,7 @@ class Overlay2Driver final : public fuse::ServedDriver {
       return {};
     }
     SBENCH_TRY_SET(const auto shown, show_layer(key));
-    const Status copied = copy_up_index_links(diff_of(key), shown.path);
+    Status copied = copy_up_index_links(diff_of(key), shown.path);
     SBENCH_TRY(hide_layer(key));
     return copied;
   }
@@ -342,7 +342,7 @@ Availability probe_overlay2(const Options& options) {
   if (const auto status = check_options(options); !status.ok()) {
     return Availability::no(status.error().what, "change the options");
   }
-  const Availability kernel = engine != "userspace" ? probe_kernel(options) : Availability();
+  Availability kernel = engine != "userspace" ? probe_kernel(options) : Availability();
   if (kernel.available || engine == "kernel" || options.at("index") == "on") {
     return kernel;
   }

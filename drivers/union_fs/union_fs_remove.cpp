@@ -98,7 +98,7 @@ Status UnionFs::remove_upper_directory(int parent_fd, const std::string& name, b
       return make_error(code, "cannot make a whiteout for {}", name);
     }
     if (::renameat2(work_.fd(), made.c_str(), parent_fd, name.c_str(), RENAME_EXCHANGE) != 0) {
-      const Error error = errno_error("cannot put a whiteout over {}", name);
+      Error error = errno_error("cannot put a whiteout over {}", name);
       work_.discard(made);
       return error;
     }

@@ -203,7 +203,7 @@ Status UnionFs::move_files(Side& from, Side& to, unsigned flags) {
       }
     }
     if (::renameat2(source, old_name, target, new_name, flags & RENAME_WHITEOUT) != 0) {
-      const Error error = answer();
+      Error error = answer();
       if (from.state.lower) {
         ::unlinkat(source, whiteout_of(from.name).c_str(), 0);
       }

@@ -82,7 +82,7 @@ Result<std::shared_ptr<FuseDaemon>> FuseDaemon::start() {
     exec_daemon(program, parent);
   }
   if (child < 0) {
-    const Error error = errno_error("cannot start zfs-fuse");
+    Error error = errno_error("cannot start zfs-fuse");
     ::umount2(kPlace, MNT_DETACH);
     return error;
   }

@@ -146,7 +146,7 @@ Status ToolPool::format(Device& device, const Options& options) {
   add_properties(create, options);
   create.insert(create.end(), {kNameOnDevice, partition});
   SBENCH_TRY(run(create));
-  const Status made = make_first_datasets(name);
+  Status made = make_first_datasets(name);
   forget_partition(device);
   return made;
 }

@@ -106,7 +106,7 @@ class UserspaceDatasets final : public Datasets {
       return explain("cannot mount dataset {}", id);
     }
     if (read_only && ::mount(nullptr, target.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY, nullptr) != 0) {
-      const Error failed = explain("cannot make dataset {} read-only", id);
+      Error failed = explain("cannot make dataset {} read-only", id);
       static_cast<void>(sbench::unmount(target, kReleasePatience_ms));
       return failed;
     }

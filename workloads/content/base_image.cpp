@@ -73,7 +73,7 @@ class LayerConverter {
     std::string rest = path;
     for (int links = 0; links < kLinksMax;) {
       const auto slash = rest.find('/');
-      const std::string step = resolved.empty() ? rest.substr(0, slash) : resolved + "/" + rest.substr(0, slash);
+      std::string step = resolved.empty() ? rest.substr(0, slash) : resolved + "/" + rest.substr(0, slash);
       if (slash == std::string::npos) {
         return step;
       }

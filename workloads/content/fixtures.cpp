@@ -75,7 +75,7 @@ std::vector<SmallFile> small_files(const Case& c, std::uint64_t count) {
 }
 
 Result<LayerId> small_file_layer(Case& c, std::uint64_t count) {
-  const LayerId name = fmt::format("tree-{}", count);
+  LayerId name = fmt::format("tree-{}", count);
   SBENCH_TRY_SET(const ParentId base, fixture_base(c));
   SBENCH_TRY(written_layer(c, name, base, [&](const fs::path& root) -> Status {
     SBENCH_TRY(write_probe(root, content_seed(c)));

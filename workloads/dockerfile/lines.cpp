@@ -17,7 +17,7 @@ std::string trimmed(const std::string& text) {
 }
 
 /// A word that is longer when its variables are replaced could be no program's argument or variable (MAX_ARG_STRLEN).
-constexpr std::size_t kWordBytesMax = 128 * 1024;
+constexpr std::size_t kWordBytesMax = std::size_t{128} * 1024;
 constexpr unsigned kNestingMax = 32;
 
 bool is_name(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }

@@ -160,7 +160,7 @@ Status check_deep(const Case& c, const fs::path& root, std::uint64_t layers, std
 }
 
 Status diff_deep(Case& c, Scratch& scratch, std::uint64_t layers) {
-  constexpr std::uint64_t kDeepBytes = 128 * 128;
+  constexpr std::uint64_t kDeepBytes = std::uint64_t{128} * 128;
   SBENCH_TRY(deep_enough(c, layers + 1));
   SBENCH_TRY_SET(const LayerId top, deep_stack(c, scratch, layers, kDeepBytes));
   return time_diff(c, top, [&](const fs::path& root) { return check_deep(c, root, layers, kDeepBytes); });

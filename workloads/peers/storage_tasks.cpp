@@ -207,7 +207,7 @@ Result<LayerId> image_of(Case& c, Scratch& scratch, const std::string& kind, con
   if (kind == "big") {
     return scratch.written("storage-tasks", base, write);
   }
-  const LayerId name = fmt::format("storage-tasks-{}-{}", kind, files.size());
+  LayerId name = fmt::format("storage-tasks-{}-{}", kind, files.size());
   SBENCH_TRY(written_layer(c, name, base, write));
   return name;
 }
