@@ -119,7 +119,7 @@ def _paired(run: Run, logs: Mapping[int, float], reference: Mapping[int, float])
     return statistics.paired_log_ratio(differences, run.body["run_id"]).exp()
 
 
-def _absence(run: Run, driver: str, cases: Iterable[CaseId]) -> str:
+def absence(run: Run, driver: str, cases: Iterable[CaseId]) -> str:
     """Why a driver has no number here."""
     names = {"/".join([case.workload, driver, *(f"{k}:{v}" for k, v in case.params)]) for case in cases}
     for failure in run.body["failures"]:
@@ -156,7 +156,7 @@ def rank(run: Run, cases: Iterable[CaseId], engine: str, weights: Mapping[CaseId
         if not logs.get(driver):
             done = len(finished[driver])
             standing.reason = (f"{done} of {len(cases)} cases only" if 0 < done < len(cases)
-                               else _absence(run, driver, cases))
+                               else absence(run, driver, cases))
             continue
         values = np.array(list(logs[driver].values()))
         standing.seconds = statistics.median_estimate(np.exp(values))

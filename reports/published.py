@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from statistics import median
 
-from .comparison import Comparison
+from .comparison import Comparison, absence
 from .result_file import CaseId, Sample
 
 _FILE = Path(__file__).parent / "published.json"
@@ -75,6 +75,7 @@ class Line:
     published_factor: float | None
     measured_s: float | None
     measured_factor: float | None
+    absence: str  # why nothing was measured; "" where something was
 
 
 @lru_cache(maxsize=None)
@@ -126,18 +127,25 @@ def lines(comparison: Comparison, study: Study) -> list[Line]:
             reference = next((slug for slug in run.shown if run.drivers[slug].label == study.reference and ours[slug]), None)
             shown: set[str] = set()
             for figure in row.published:
-                own = [slug for slug in run.shown if run.drivers[slug].name == figure.driver and ours[slug] is not None]
+                own = [slug for slug in run.shown if run.drivers[slug].name == figure.driver]
                 for slug in own or [None]:
                     shown.add(slug or "")
-                    found.append(_line(comparison, study, row, size, figure, slug, theirs, ours, reference))
+                    found.append(_line(comparison, study, row, size, figure, slug, theirs, ours, reference, case))
             for slug in run.shown:  # drivers nobody published a number for
-                if slug not in shown and ours[slug] is not None:
-                    found.append(_line(comparison, study, row, size, None, slug, theirs, ours, reference))
+                if slug not in shown:
+                    found.append(_line(comparison, study, row, size, None, slug, theirs, ours, reference, case))
     return found
 
 
+def _absence(comparison: Comparison, driver: str, slug: str | None, case: CaseId) -> str:
+    if slug:
+        return absence(comparison.run, slug, [case])
+    details = [skip["detail"] for skip in comparison.run.body["skips"] if skip["driver"] == driver]
+    return details[0] if details else "not in this run"
+
+
 def _line(comparison: Comparison, study: Study, row: Row, size: str, figure: PublishedFigure | None, slug: str | None,
-          theirs: dict[str, float], ours: dict[str, float | None], reference: str | None) -> Line:
+          theirs: dict[str, float], ours: dict[str, float | None], reference: str | None, case: CaseId) -> Line:
     run = comparison.run
     engine = run.drivers[slug].engine if slug else ""
     comparable = bool(slug and reference and engine == run.drivers[reference].engine)
@@ -145,4 +153,5 @@ def _line(comparison: Comparison, study: Study, row: Row, size: str, figure: Pub
                 figure.seconds if figure else None,
                 _factor(figure.seconds, theirs.get(study.reference)) if figure else None,
                 ours[slug] if slug else None,
-                _factor(ours[slug], ours[reference]) if comparable else None)
+                _factor(ours[slug], ours[reference]) if comparable else None,
+                "" if slug and ours[slug] is not None else _absence(comparison, figure.driver if figure else "", slug, case))

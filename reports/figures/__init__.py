@@ -38,9 +38,9 @@ class Figure:
 # In the order of METHOD e.2.
 _OF_ONE_RUN = ("heat_map", "forest", "latency", "first_write", "cost_panel", "write_amplification", "triggers",
                "space_per_container", "page_cache", "start_time", "scaling", "layer_depth", "population", "neighbours",
-               "build_phases", "stability", "published", "harness_overhead", "magnitudes")
+               "build_phases", "build_steps", "stability", "published", "harness_overhead", "magnitudes")
 # Pictures of nothing but times: not drawn for a run inside user-mode Linux, where magnitudes.py stands for them.
-_OF_TIMES = ("latency", "first_write", "start_time", "scaling", "layer_depth", "population", "neighbours", "build_phases",
+_OF_TIMES = ("latency", "first_write", "start_time", "scaling", "layer_depth", "population", "neighbours", "build_phases", "build_steps",
              "stability", "published", "harness_overhead")
 
 

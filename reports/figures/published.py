@@ -9,6 +9,7 @@ from ..published import Line, Study, lines, studies
 from . import Figure
 
 _NONE = "–"
+_ABSENT = "not measured"
 
 
 def _time(seconds: float | None) -> str:
@@ -21,8 +22,17 @@ def _factor(value: float | None) -> str:
     return _NONE if value is None else f"{text.ratio(value)}×"
 
 
-def _reasons(comparison: Comparison, study: Study) -> tuple[str, ...]:
-    """Why the numbers may differ, what is general first."""
+def _absences(found: list[Line]) -> list[str]:
+    """Why times are missing here, each reason once."""
+    without: dict[str, list[str]] = {}
+    for line in found:
+        if line.absence:
+            without.setdefault(line.absence, []).append(line.driver)
+    return [f"Not measured here: {', '.join(dict.fromkeys(drivers))}: {reason}." for reason, drivers in without.items()]
+
+
+def _reasons(comparison: Comparison, study: Study, found: list[Line]) -> tuple[str, ...]:
+    """Why the numbers may differ, what is general first, and why some are missing."""
     run = comparison.run
     version = run.body["environment"]["version"]
     engines = ", ".join(f"{run.label(slug)} {run.drivers[slug].engine}" for slug in run.shown)
@@ -36,14 +46,15 @@ def _reasons(comparison: Comparison, study: Study) -> tuple[str, ...]:
             f"Machine: theirs {study.machine}; here {run.context['num_cpus']} processors.",
             f"Engine: theirs {study.engine}; here {engines}. A user-space engine's time is shown, never ranked against a kernel's.",
             f"Durability: theirs {study.durability}; here {durability or 'not stated'}. Cache: theirs {study.cache}; here {cache or 'not stated'}.",
-            *study.differs)
+            *study.differs, *_absences(found))
 
 
 def _cells(study: Study, line: Line) -> tuple[str, ...]:
     driver = line.driver if line.name in ("", line.driver) else f"{line.driver} ({line.name})"
     cells = (line.what, driver, _time(line.published_s))
     factors = (_factor(line.published_factor),) if study.reference else ()
-    measured = (_time(line.measured_s), line.size or ("as published" if line.measured_s is not None else "not measured"), line.engine or _NONE)
+    size = line.size or "as published"
+    measured = (_time(line.measured_s), f"{size}: {_ABSENT}" if line.absence else size, line.engine or _NONE)
     return cells + factors + measured + ((_factor(line.measured_factor),) if study.reference else ())
 
 
@@ -61,7 +72,7 @@ def _figure(comparison: Comparison, study: Study) -> Figure | None:
         f"published-{study.slug}", f"Beside published figures: {study.title}",
         "Seconds, medians over the blocks; lower is better, yet nothing is ranked here." + factors,
         f"{len(found)} rows, {both} of them with a published and a measured time",
-        columns, tuple(_cells(study, line) for line in found), None, _reasons(comparison, study), prose=True)
+        columns, tuple(_cells(study, line) for line in found), None, _reasons(comparison, study, found), prose=True)
 
 
 def build(comparison: Comparison) -> list[Figure]:

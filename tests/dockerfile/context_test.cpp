@@ -26,7 +26,7 @@ class Context : public ::testing::Test {
   /// "source>target" of what a COPY takes in; the error's text when it fails.
   std::vector<std::string> copied(const std::vector<std::string>& sources, const std::string& target,
                                   const std::string& workdir = "/") {
-    const auto context = BuildContext::open(folder_.path());
+    const auto context = BuildContext::open(folder_.path(), folder_.path() / ".dockerignore");
     EXPECT_TRUE(context.ok());
     const auto files = context->files(sources, target, workdir);
     if (!files.ok()) {
@@ -40,7 +40,7 @@ class Context : public ::testing::Test {
   }
 
   std::string checksum() {
-    const auto context = BuildContext::open(folder_.path());
+    const auto context = BuildContext::open(folder_.path(), folder_.path() / ".dockerignore");
     const auto files = context->files({"."}, "/app/", "/");
     EXPECT_TRUE(files.ok());
     const auto sum = context->checksum(*files);
@@ -67,10 +67,20 @@ TEST_F(Context, a_file_goes_to_a_name_or_into_a_folder) {
 TEST_F(Context, a_folder_stands_for_what_it_holds) {
   put("src/a", "a");
   put("src/deep/b", "b");
-  EXPECT_EQ(copied({"src"}, "/srv"), (Shown{"src/a>srv/a", "src/deep/b>srv/deep/b"}));
-  EXPECT_EQ(copied({"src/"}, "/srv/"), (Shown{"src/a>srv/a", "src/deep/b>srv/deep/b"}));
-  EXPECT_EQ(copied({"s*/*"}, "/srv/"), (Shown{"src/a>srv/a", "src/deep/b>srv/b"}));
-  EXPECT_EQ(copied({"."}, "/"), (Shown{"src/a>src/a", "src/deep/b>src/deep/b"}));
+  EXPECT_EQ(copied({"src"}, "/srv"), (Shown{"src>srv", "src/a>srv/a", "src/deep>srv/deep", "src/deep/b>srv/deep/b"}));
+  EXPECT_EQ(copied({"src/"}, "/srv/"), (Shown{"src>srv", "src/a>srv/a", "src/deep>srv/deep", "src/deep/b>srv/deep/b"}));
+  EXPECT_EQ(copied({"s*/*"}, "/srv/"), (Shown{"src/deep>srv", "src/a>srv/a", "src/deep/b>srv/b"}));
+  EXPECT_EQ(copied({"."}, "/"), (Shown{"src>src", "src/a>src/a", "src/deep>src/deep", "src/deep/b>src/deep/b"}));
+}
+
+TEST_F(Context, a_folder_is_left_out_with_what_is_ignored_and_stays_for_nothing_else) {
+  put("src/a", "a");
+  put("src/cache/b", "b");
+  fs::create_directories(folder_.path() / "src/empty");
+  put(".dockerignore", "src/cache\n!src/cache/kept\n");
+  EXPECT_EQ(copied({"src"}, "/srv"), (Shown{"src>srv", "src/a>srv/a", "src/empty>srv/empty"}));
+  put("src/cache/kept", "k");
+  EXPECT_EQ(copied({"src"}, "/srv"), (Shown{"src>srv", "src/a>srv/a", "src/cache/kept>srv/cache/kept", "src/empty>srv/empty"}));
 }
 
 TEST_F(Context, sources_that_name_nothing_or_climb_out_are_refused) {

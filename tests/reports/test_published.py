@@ -150,3 +150,20 @@ def test_layers_in_the_store_are_read_per_operation_and_count(tmp_path):
     assert [row[:2] for row in figure.rows] == [("prepare a layer", "1"), ("prepare a layer", "100"), ("remove it", "1"), ("remove it", "100")]
     assert "overlay2 10.0×" in figure.alt or "overlay2 9.9" in figure.alt
     figure.draw()
+
+
+def test_what_is_missing_says_why(tmp_path):
+    body = synthetic_result.make(drivers=FEW, blocks=3, peers=True, workloads=("peers",))
+    cell = next(b["name"] for b in body["benchmarks"] if b["name"].startswith("peers.benchsuite/vfs/"))
+    body["benchmarks"] = [b for b in body["benchmarks"] if b["name"] != cell]
+    body["sbench"]["skips"].append({"cell": cell, "driver": "vfs", "code": "unsupported", "detail": "the device is full", "remedy": "a bigger one"})
+    comparison = Comparison(result_file.load(stored(tmp_path / "result.json", body)))
+    found = {(line.what, line.driver): line for line in lines(comparison, study("containerd-2988"))}
+    assert found["everything", "vfs"].measured_s is None and found["everything", "vfs"].absence == "the device is full"
+    assert found["everything", "devicemapper"].absence == "the kernel has no dm-thin target"
+    assert found["everything", "overlay2"].absence == ""
+    notes = next(f for f in page.build(comparison) if f.slug == "published-containerd-2988").notes
+    assert "Not measured here: vfs: the device is full." in notes
+    assert "Not measured here: devicemapper: the kernel has no dm-thin target." in notes
+    few = Comparison(result_file.load(stored(tmp_path / "few.json", synthetic_result.make(drivers=("native", "overlay2"), blocks=1, peers=True, workloads=("peers",)))))
+    assert {line.absence for line in lines(few, study("containerd-2988")) if line.driver == "vfs"} == {"not in this run"}

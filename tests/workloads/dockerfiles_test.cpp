@@ -38,7 +38,12 @@ class Dockerfiles : public ::testing::TestWithParam<std::string> {
     FakeCase c(store, params);
     const Status ran = dockerfiles().run(c);
     EXPECT_TRUE(ran.ok()) << scenario << ": " << ran.error().what;
-    EXPECT_TRUE(c.phases.contains("copy.lookup") && c.phases.contains("copy.write") && c.phases.contains("copy.commit"));
+    const std::string code = scenario == "pair" ? "worker.Dockerfile:7.copy" : "web.Dockerfile:7.copy";
+    for (const char* phase : {"lookup", "prepare", "mount", "write", "unmount", "diff", "commit"}) {
+      EXPECT_TRUE(c.phases.contains(code + "." + phase)) << code << "." << phase;
+    }
+    EXPECT_EQ(c.metrics.at(code + ".hit"), 0);
+    EXPECT_GT(c.metrics.at(code + ".bytes"), 0);
     return {c.metrics["layers_hit"], c.metrics["layers_made"]};
   }
 };

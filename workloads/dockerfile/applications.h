@@ -19,7 +19,8 @@ struct DockerApplication {
   BuildContext context;  ///< the folder the Dockerfile lies in
 };
 
-/// Reads `files`. Throws UsageError for one that cannot be read or is not understood.
+/// Reads `files`, each with FILE.dockerignore or else the folder's .dockerignore. Throws UsageError for one that cannot be
+/// read, is not understood, or takes in what is not there.
 [[nodiscard]] std::vector<DockerApplication> read_applications(const std::vector<std::filesystem::path>& files);
 
 /// What will be built; the pair of examples/two-apps in the source tree until this is called.

@@ -28,10 +28,15 @@ std::string joined_path(const std::string& workdir, const std::string& path) {
   return path.starts_with('/') ? path : workdir + (workdir.ends_with('/') ? "" : "/") + path;
 }
 
-std::string lower_keyword(InstructionKind kind) {
-  std::string word = to_string(kind);
+/// "web.Dockerfile:5.copy"; the whole path where two of the applications have the same name.
+std::string step_name(const DockerApplication& application, const Instruction& instruction) {
+  const auto file_name = [](const DockerApplication& one) { return fs::path(one.name).filename(); };
+  const auto alike = std::count_if(applications().begin(), applications().end(), [&](const DockerApplication& other) {
+    return file_name(other) == file_name(application);
+  });
+  std::string word = to_string(instruction.kind);
   std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::tolower(c); });
-  return word;
+  return fmt::format("{}:{}.{}", alike > 1 ? application.name : file_name(application).string(), instruction.line, word);
 }
 
 constexpr std::uint32_t kReplayedUser = 1000;  ///< stands for a name that only a RUN which was not run could make
@@ -43,7 +48,7 @@ struct CopiedAs {
   std::optional<std::uint32_t> mode;
 };
 
-Result<CopiedAs> copied_as(const DockerApplication& application, const Instruction& instruction, ContainedRoot& root) {
+Result<CopiedAs> copied_as(const Instruction& instruction, ContainedRoot& root) {
   CopiedAs as;
   if (const auto chmod = instruction.flags.find("chmod"); chmod != instruction.flags.end()) {
     as.mode = static_cast<std::uint32_t>(std::stoul(chmod->second, nullptr, 8));
@@ -51,7 +56,7 @@ Result<CopiedAs> copied_as(const DockerApplication& application, const Instructi
   if (const auto chown = instruction.flags.find("chown"); chown != instruction.flags.end()) {
     const auto user = find_image_user(root, chown->second, MissingGroup::same_number);
     if (!user.ok() && (user.error().code != ENOENT || run_steps().exec)) {
-      return plain_error(user.error().code, "{}:{}: --chown: {}", application.name, instruction.line, user.error().what);
+      return plain_error(user.error().code, "--chown: {}", user.error().what);
     }
     as.uid = user.ok() ? user->uid : kReplayedUser;
     as.gid = user.ok() ? user->gid : kReplayedUser;
@@ -87,7 +92,21 @@ Result<Fd> folder_inside(ContainedRoot& root, const std::string& path, const Cop
   }
 }
 
+/// A folder that is there already stays as it is, as in Docker.
+Status copy_folder(const ContextFile& folder, ContainedRoot& root, const CopiedAs& as) {
+  if (root.open_directory(folder.target).ok()) {
+    return {};
+  }
+  SBENCH_TRY_SET(const Fd made, folder_inside(root, folder.target, as));
+  return ::fchmod(made.get(), folder.mode & 07777) == 0
+             ? Status()
+             : Status(errno_error("cannot change the mode of {}", folder.target));
+}
+
 Status copy_file(const BuildContext& context, const ContextFile& file, ContainedRoot& root, const CopiedAs& as) {
+  if (S_ISDIR(file.mode)) {
+    return copy_folder(file, root, as);
+  }
   const auto slash = file.target.rfind('/');
   const std::string name = file.target.substr(slash == std::string::npos ? 0 : slash + 1);
   SBENCH_TRY_SET(const Fd folder, folder_inside(root, slash == std::string::npos ? "" : file.target.substr(0, slash), as));
@@ -156,7 +175,10 @@ Result<DockerBuild> DockerBuilder::build(const DockerApplication& application, b
     const BuildStage& stage = application.file.stages[number];
     SBENCH_TRY_SET(results[number], start_stage(stage, results));
     for (const auto& instruction : stage.instructions) {
-      SBENCH_TRY(take_step(application, instruction, results, results[number], made, timed, touched));
+      const Status taken = take_step(application, instruction, results, results[number], made, timed, touched);
+      if (!taken.ok()) {
+        return plain_error(taken.error().code, "{}:{}: {}", application.name, instruction.line, taken.error().what);
+      }
     }
   }
   const ParentId& top = results.back().top;
@@ -168,7 +190,7 @@ Result<DockerBuild> DockerBuilder::build(const DockerApplication& application, b
 Status DockerBuilder::take_step(const DockerApplication& application, const Instruction& instruction,
                                 const std::vector<StageResult>& earlier, StageResult& stage, DockerBuild& build,
                                 bool timed, unsigned touched) {
-  const std::string prefix = lower_keyword(instruction.kind);
+  const std::string prefix = step_name(application, instruction);
   std::optional<LayerId> known;
   const auto look_up = [&]() -> Status {
     std::string checksum;
@@ -202,7 +224,14 @@ Status DockerBuilder::take_step(const DockerApplication& application, const Inst
   if (!makes_layer(instruction.kind)) {
     return {};
   }
+  const auto report = [&](bool hit, std::uint64_t bytes) {
+    if (timed) {
+      case_.metric(prefix + ".hit", hit ? 1 : 0);
+      case_.metric(prefix + ".bytes", static_cast<double>(bytes));
+    }
+  };
   if (known.has_value()) {
+    report(true, bytes_[*known]);
     stage.top = *known;
     ++build.layers_hit;
     build.bytes_hit += bytes_[*known];
@@ -224,6 +253,7 @@ Status DockerBuilder::take_step(const DockerApplication& application, const Inst
                            [&](ByteSink& tar) { return case_.driver().diff(id, stage.top, tar); }));
   }
   bytes = executed ? tar_bytes : bytes;  // what a command wrote is known from its layer alone
+  report(false, bytes);
   bytes_[id] = bytes;
   cache_.insert(stage.key, id);
   stage.top = id;
@@ -254,8 +284,7 @@ Result<std::uint64_t> DockerBuilder::make_layer(const LayerId& id, const std::st
   return pushed.bytes();
 }
 
-Status DockerBuilder::run_command(const DockerApplication& application, const Instruction& instruction,
-                                  const StageResult& stage, const fs::path& root) {
+Status DockerBuilder::run_command(const Instruction& instruction, const StageResult& stage, const fs::path& root) {
   RunCommand command;
   command.argv = instruction.exec_form ? instruction.words
                                        : std::vector<std::string>{"/bin/sh", "-c", instruction.words.front()};
@@ -266,14 +295,14 @@ Status DockerBuilder::run_command(const DockerApplication& application, const In
   command.workdir = stage.workdir;
   command.user = stage.user;
   const Status ran = run_in_tree(root, command, run_steps().limit_s);
-  return ran.ok() ? ran : plain_error(ran.error().code, "{}:{}: RUN failed: {}", application.name, instruction.line, ran.error().what);
+  return ran.ok() ? ran : plain_error(ran.error().code, "RUN failed: {}", ran.error().what);
 }
 
 Result<std::uint64_t> DockerBuilder::write_step(const DockerApplication& application, const Instruction& instruction,
                                                 const std::vector<StageResult>& earlier, const StageResult& stage,
                                                 const fs::path& root) {
   if (instruction.kind == InstructionKind::run && run_steps().exec) {
-    SBENCH_TRY(run_command(application, instruction, stage, root));
+    SBENCH_TRY(run_command(instruction, stage, root));
     return std::uint64_t{0};
   }
   if (instruction.kind == InstructionKind::run && stage.recorded != nullptr) {
@@ -292,13 +321,12 @@ Result<std::uint64_t> DockerBuilder::write_step(const DockerApplication& applica
     SBENCH_TRY_SET([[maybe_unused]] const Fd folder, folder_inside(contained, path == "." ? "" : path));
     return std::uint64_t{0};
   }
-  SBENCH_TRY_SET(const CopiedAs as, copied_as(application, instruction, contained));
+  SBENCH_TRY_SET(const CopiedAs as, copied_as(instruction, contained));
   if (const auto from = instruction.flags.find("from"); from != instruction.flags.end()) {
     const StageResult& source = earlier[std::stoul(from->second)];
     SBENCH_TRY_SET(Mount mount, case_.driver().mount(*source.top));
-    SBENCH_TRY_SET(const BuildContext tree, BuildContext::open(mount.path()));
-    std::vector<std::string> sources = sources_of(instruction);
-    SBENCH_TRY_SET(const auto files, tree.files(sources, instruction.words.back(), stage.workdir));
+    SBENCH_TRY_SET(const BuildContext tree, BuildContext::open(mount.path(), ""));  // a stage's tree has no rules
+    SBENCH_TRY_SET(const auto files, tree.files(sources_of(instruction), instruction.words.back(), stage.workdir));
     std::uint64_t bytes = 0;
     for (const auto& file : files) {
       SBENCH_TRY(copy_file(tree, file, contained, as));
@@ -338,9 +366,12 @@ Status DockerBuilder::verify(const DockerApplication& application, const DockerB
       SBENCH_TRY_SET(const auto files,
                      application.context.files(sources_of(instruction), instruction.words.back(), workdir));
       SBENCH_TRY_SET(ContainedRoot contained, ContainedRoot::open(mount.path()));  // closed before the tree is released
-      SBENCH_TRY_SET(const CopiedAs as, copied_as(application, instruction, contained));
+      SBENCH_TRY_SET(const CopiedAs as, copied_as(instruction, contained));
       for (const auto& file : files) {
-        if (S_ISREG(file.mode)) {
+        if (S_ISDIR(file.mode)) {
+          const auto folder = contained.open_directory(file.target);
+          SBENCH_TRY(sbench::verify(folder.ok() || run_steps().exec, file.target + " is a folder, as COPY made it"));
+        } else if (S_ISREG(file.mode)) {
           expected[file.target] = {application.context.folder() / file.source, as, as.mode.value_or(file.mode & 07777)};
         }
       }

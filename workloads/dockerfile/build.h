@@ -29,10 +29,12 @@ struct DockerBuild {
 /// What the steps of all builds of one case share.
 class DockerBuilder {
  public:
-  /// `timed`: steps count in real_time; phases are named "copy.write", "run.commit", ….
+  /// `timed`: steps count in real_time. Phases are named "web.Dockerfile:5.copy.write", ….run.commit, and two metrics of each
+  /// step that makes a layer say what came of it: ….copy.hit (1: it was found; 0: it was made) and ….copy.bytes (its content).
   DockerBuilder(Case& c, Scratch& scratch, ImageScale scale) : case_(c), scratch_(scratch), scale_(scale) {}
 
   /// `touched`, when not 0: the COPY or ADD in that line counts as if a file it takes in had changed.
+  /// An error names the Dockerfile and the line.
   [[nodiscard]] Result<DockerBuild> build(const DockerApplication& application, bool timed, unsigned touched = 0);
 
   /// Whether the tree of `build` holds what the last stage's own COPY and RUN steps put there last.
@@ -54,9 +56,9 @@ class DockerBuilder {
   [[nodiscard]] Result<std::uint64_t> write_step(const DockerApplication& application, const Instruction& instruction,
                                                  const std::vector<StageResult>& earlier, const StageResult& stage,
                                                  const std::filesystem::path& root);
-  /// RUN for real; an error names the Dockerfile and the line.
-  [[nodiscard]] static Status run_command(const DockerApplication& application, const Instruction& instruction,
-                                          const StageResult& stage, const std::filesystem::path& root);
+  /// RUN for real.
+  [[nodiscard]] static Status run_command(const Instruction& instruction, const StageResult& stage,
+                                          const std::filesystem::path& root);
   [[nodiscard]] LayerSpec change_set(const Instruction& instruction, const std::string& key) const;
   /// Returns the bytes of the layer's tar.
   [[nodiscard]] Result<std::uint64_t> make_layer(const LayerId& id, const std::string& prefix, const ParentId& parent, bool timed,

@@ -165,17 +165,16 @@ bool IgnoreRules::leaves_out(const std::string& path) const {
   return out;
 }
 
-Result<BuildContext> BuildContext::open(const fs::path& folder) {
+Result<BuildContext> BuildContext::open(const fs::path& folder, const fs::path& ignore) {
   std::error_code error;
   if (!fs::is_directory(folder, error)) {
     return plain_error(ENOTDIR, "{} is no directory; it cannot be a build context", folder.string());
   }
-  const fs::path file = folder / ".dockerignore";
   std::string text;
-  if (fs::exists(file, error)) {
-    SBENCH_TRY_SET(text, read_text(file));
+  if (fs::exists(ignore, error)) {
+    SBENCH_TRY_SET(text, read_text(ignore));
   }
-  return BuildContext(folder, IgnoreRules::parse(text, file.string()));
+  return BuildContext(folder, IgnoreRules::parse(text, ignore.string()));
 }
 
 /// Paths below the context that `source`, with wildcards or without, names.
@@ -214,12 +213,13 @@ Result<std::vector<std::string>> BuildContext::matching(const std::string& sourc
   return found;
 }
 
-Status BuildContext::take(const std::string& path, const std::string& target, std::vector<ContextFile>& files) const {
+Status BuildContext::take(const std::string& path, const std::string& target, bool named,
+                          std::vector<ContextFile>& files) const {
   if (path != "." && rules_.leaves_out(path)) {
     return {};
   }
   const fs::path full = folder_ / path;
-  ContextFile made{path, target, 0, 0, ""};
+  ContextFile made{path, target, 0, 0, "", named};
   struct stat status {};
   if (::lstat(full.c_str(), &status) != 0) {
     return errno_error("cannot inspect {}", full.string());
@@ -230,7 +230,7 @@ Status BuildContext::take(const std::string& path, const std::string& target, st
     made.link_target = fs::read_symlink(full, error).string();
   } else if (S_ISREG(status.st_mode)) {
     made.size_bytes = static_cast<std::uint64_t>(status.st_size);
-  } else {
+  } else if (!S_ISDIR(status.st_mode)) {
     return plain_error(EINVAL, "{} is neither file nor folder nor link; it cannot be copied", full.string());
   }
   files.push_back(std::move(made));
@@ -256,12 +256,14 @@ Result<std::vector<ContextFile>> BuildContext::files(const std::vector<std::stri
       std::error_code error;
       if (!fs::is_directory(fs::symlink_status(folder_ / path, error))) {
         const bool several = paths.size() > 1 || into_folder;
-        SBENCH_TRY(take(path, several ? below(base, fs::path(path).filename().string()) : base, files));
+        SBENCH_TRY(take(path, several ? below(base, fs::path(path).filename().string()) : base, true, files));
         continue;
       }
       SBENCH_TRY(walk_tree(folder_ / path, [&](const Visited& visited) -> Result<WalkStep> {
-        if (!visited.is_directory()) {
-          SBENCH_TRY(take(path == "." ? visited.path : path + "/" + visited.path, below(base, visited.path), files));
+        if (visited.path != ".") {
+          SBENCH_TRY(take(join_path(path, visited.path), below(base, visited.path), false, files));
+        } else if (!base.empty()) {
+          SBENCH_TRY(take(path, base, false, files));
         }
         return WalkStep::enter;
       }));

@@ -32,19 +32,20 @@ class IgnoreRules {
 struct ContextFile {
   std::string source;  ///< relative to the context
   std::string target;  ///< absolute path in the image, without a leading slash
-  std::uint32_t mode = 0;
+  std::uint32_t mode = 0;  ///< with its kind: a file, a link, or a folder
   std::uint64_t size_bytes = 0;
   std::string link_target;
+  bool named = false;  ///< by a source of the COPY itself, not as what a folder holds
 };
 
 /// A build context: a directory with its .dockerignore.
 class BuildContext {
  public:
-  /// Throws UsageError for a malformed .dockerignore.
-  [[nodiscard]] static Result<BuildContext> open(const std::filesystem::path& folder);
+  /// `ignore`: the file of rules. Throws UsageError for a malformed one; one that does not exist leaves nothing out.
+  [[nodiscard]] static Result<BuildContext> open(const std::filesystem::path& folder, const std::filesystem::path& ignore);
 
   /// What COPY `sources` `target` takes in, sorted by target. `workdir` is what a relative target starts
-  /// from. A folder stands for what it holds. Links are taken as links and lead nowhere. ENOENT for a
+  /// from. A folder stands for what it holds, folders too, and its mode is that of the target. Links are taken as links and lead nowhere. ENOENT for a
   /// source that names nothing (or only what is ignored), EINVAL for one that climbs out of the context.
   [[nodiscard]] Result<std::vector<ContextFile>> files(const std::vector<std::string>& sources,
                                                        const std::string& target, const std::string& workdir) const;
@@ -58,7 +59,8 @@ class BuildContext {
   BuildContext(std::filesystem::path folder, IgnoreRules rules)
       : folder_(std::move(folder)), rules_(std::move(rules)) {}
   [[nodiscard]] Result<std::vector<std::string>> matching(const std::string& source) const;
-  [[nodiscard]] Status take(const std::string& path, const std::string& target, std::vector<ContextFile>& files) const;
+  /// Adds the file at `path`; nothing when it is ignored.
+  [[nodiscard]] Status take(const std::string& path, const std::string& target, bool named, std::vector<ContextFile>& files) const;
 
   std::filesystem::path folder_;
   IgnoreRules rules_;
