@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <memory>
 
@@ -45,6 +46,13 @@ void complete(SoakFlags& flags) {
       throw UsageError("{} cannot run here: {}; {}", driver, availability.reason, availability.remedy);
     }
   }
+  for (const auto fault : soak::kFaults) {
+    const bool named = std::find(request.only.begin(), request.only.end(), soak::to_string(fault)) != request.only.end();
+    if (named && !soak::can_do(fault)) {
+      throw UsageError("{} needs the library libsbench_clock.so beside the program; a sanitizer's build has none",
+                       soak::to_string(fault));
+    }
+  }
   request.program = "/proc/self/exe";  // this very program, also when its file was replaced meanwhile
 }
 
@@ -56,6 +64,11 @@ int soak_command(SoakFlags& flags, CommandContext& context) {
     return kExitNothingRan;
   }
   console.err << fmt::format("seed {}, drivers: {}\n", flags.request.seed, fmt::join(flags.request.drivers, " "));
+  for (const auto fault : soak::kFaults) {
+    if (!soak::can_do(fault)) {
+      console.err << fmt::format("left out: {}, for want of libsbench_clock.so beside the program\n", soak::to_string(fault));
+    }
+  }
   const auto record = soak::run_soak(flags.request, console);
   if (!record.ok()) {
     console.err << "sbench: " << record.error().what << "\n";

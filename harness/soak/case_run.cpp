@@ -12,6 +12,7 @@
 #include "drivers/base/file.h"
 #include "drivers/base/process.h"
 #include "harness/console.h"
+#include "harness/soak/clock.h"
 #include "harness/soak/remount.h"
 #include "harness/soak/results.h"
 #include "harness/variant.h"
@@ -75,6 +76,7 @@ class CaseRun {
   CaseOutcome outcome_;
   std::string victim_;  ///< the helper that was killed
   std::optional<std::string> remounted_;
+  std::optional<CaseClock> clock_;
 };
 
 std::vector<std::string> CaseRun::work_command() const {
@@ -103,7 +105,8 @@ std::vector<std::string> CaseRun::store_command(const char* action) const {
 
 Result<Child> CaseRun::start(const std::vector<std::string>& command, const char* name) const {
   SBENCH_TRY(write_text_atomic(file((std::string(name) + ".command").c_str()), fmt::format("{}\n", fmt::join(command, " "))));
-  return Child::start(command, file((std::string(name) + ".out").c_str()), file((std::string(name) + ".err").c_str()));
+  return Child::start(command, file((std::string(name) + ".out").c_str()), file((std::string(name) + ".err").c_str()),
+                      clock_ ? clock_->environment() : std::vector<std::string>());
 }
 
 bool CaseRun::await_end(Child& child, Ended& how, const char* what) {
@@ -148,6 +151,10 @@ bool CaseRun::inject(const Child& child) {
     case Fault::remount_read_only:
       remounted_ = remount_one(child.pid(), case_.amount / 4096);
       return remounted_.has_value();
+    case Fault::clock_step: {
+      const auto seconds = static_cast<std::int64_t>(case_.amount);
+      return clock_->step(seconds % 2 == 0 ? seconds : -seconds).ok();
+    }
     case Fault::memory_limit:
       limit_memory(child);
       return true;
@@ -380,6 +387,9 @@ Result<Reference> CaseRun::undisturbed() {
 
 Result<CaseOutcome> CaseRun::disturbed(const Reference& reference) {
   SBENCH_TRY(make_directories(file("images")));
+  if (case_.fault == Fault::clock_step) {
+    SBENCH_TRY_SET(clock_, CaseClock::make(file("clock")));
+  }
   const auto hits_before = context_.device->switches().hits.load();
   SBENCH_TRY_SET(Child child, start(work_command(), "work"));
   const auto begun = Clock::now();
@@ -411,6 +421,7 @@ Result<CaseOutcome> CaseRun::disturbed(const Reference& reference) {
   const double seconds = std::chrono::duration<double>(Clock::now() - begun).count();
   context_.device->heal();
   outcome_.hit = done && (!is_of_device(case_.fault) || context_.device->switches().hits.load() > hits_before);
+  outcome_.hit = outcome_.hit && (!clock_ || clock_->seen());
   look_for_leftovers();
   if (!over) {
     return outcome_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "drivers/base/units.h"
+#include "harness/soak/clock.h"
 #include "harness/variant.h"
 
 namespace sbench::soak {
@@ -20,6 +21,8 @@ std::uint64_t draw_amount(Fault fault, Rng& rng) {
       return rng.below(64 * kKiB) << rng.below(6);  // small work writes little where nothing was
     case Fault::memory_limit:
       return rng.below(8 * kMiB);
+    case Fault::clock_step:
+      return 1 + (rng.below(1000) << rng.below(20));  // seconds: up to 16 years
     case Fault::slow_device:
       return 500 + rng.below(10'000);
     default:
@@ -41,14 +44,17 @@ const char* to_string(Fault fault) {
     case Fault::device_removed: return "device_removed";
     case Fault::read_only: return "read_only";
     case Fault::remount_read_only: return "remount_read_only";
+    case Fault::clock_step: return "clock_step";
     case Fault::memory_limit: return "memory_limit";
   }
   return "?";
 }
 
 bool is_of_device(Fault fault) {
-  return !is_kill(fault) && fault != Fault::remount_read_only && fault != Fault::memory_limit;
+  return !is_kill(fault) && fault != Fault::remount_read_only && fault != Fault::clock_step && fault != Fault::memory_limit;
 }
+
+bool can_do(Fault fault) { return fault != Fault::clock_step || !clock_library().empty(); }
 
 std::vector<std::string> drivers_here() {
   std::vector<std::string> found;
@@ -91,7 +97,7 @@ SoakCase draw_case(std::uint64_t number, const std::string& driver, bool kill, R
   drawn.workload = workloads[rng.below(workloads.size())];
   std::vector<Fault> faults;
   std::copy_if(kFaults.begin(), kFaults.end(), std::back_inserter(faults),
-               [&](Fault each) { return is_kill(each) == kill; });
+               [&](Fault each) { return is_kill(each) == kill && can_do(each); });
   drawn.fault = faults[rng.below(faults.size())];
   drawn.moment = 0.9 * share(rng);
   drawn.window = 0.05 + share(rng);

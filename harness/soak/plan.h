@@ -21,11 +21,12 @@ enum class Fault {
   device_removed,  ///< every request fails
   read_only,       ///< EROFS for every write, as of a disk with its write protection on
   remount_read_only,  ///< one of the driver's mounted file systems is remounted read-only
+  clock_step,      ///< the wall clock is set forward or back
   memory_limit,    ///< no more address space for the program and its helpers
 };
 inline constexpr std::array kFaults = {
     Fault::kill_harness,   Fault::kill_helper, Fault::device_full,       Fault::read_error,  Fault::write_error, Fault::flush_error,
-    Fault::slow_device, Fault::device_removed, Fault::read_only, Fault::remount_read_only, Fault::memory_limit};
+    Fault::slow_device, Fault::device_removed, Fault::read_only, Fault::remount_read_only, Fault::clock_step, Fault::memory_limit};
 [[nodiscard]] const char* to_string(Fault fault);
 /// Whether the device is what breaks: then the case counts when requests met it.
 [[nodiscard]] bool is_of_device(Fault fault);
@@ -46,10 +47,12 @@ struct SoakCase {
   double moment = 0;       ///< of the work's usual time, 0 to 1
   double window = 1;       ///< share of the work's usual time after which the fault ends
   bool whole_device = false;  ///< or sectors around those used last
-  std::uint64_t amount = 0;   ///< fault's own: bytes of room, of the range, microseconds
+  std::uint64_t amount = 0;   ///< fault's own: bytes of room, of the range, microseconds, seconds (a step back when odd)
   std::vector<double> later_moments;  ///< when what goes on after the first kill is killed, too
 };
 
+/// Whether this program can do it: for clock_step it must find its library.
+[[nodiscard]] bool can_do(Fault fault);
 /// Every driver with each engine that can run here, as --driver takes it.
 [[nodiscard]] std::vector<std::string> drivers_here();
 /// Short workloads that a case may run. `driver` null has one of its own.

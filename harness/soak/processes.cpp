@@ -78,7 +78,7 @@ Status become_reaper() {
 }
 
 Result<Child> Child::start(const std::vector<std::string>& argv, const std::filesystem::path& out,
-                           const std::filesystem::path& err) {
+                           const std::filesystem::path& err, const std::vector<std::string>& environment) {
   SBENCH_TRY_SET(const Fd null, open_file("/dev/null", O_RDONLY));
   SBENCH_TRY_SET(const Fd out_fd, open_file(out, O_WRONLY | O_CREAT | O_APPEND));
   SBENCH_TRY_SET(const Fd err_fd, open_file(err, O_WRONLY | O_CREAT | O_APPEND));
@@ -87,6 +87,14 @@ Result<Child> Child::start(const std::vector<std::string>& argv, const std::file
     raw.push_back(const_cast<char*>(argument.c_str()));
   }
   raw.push_back(nullptr);
+  std::vector<char*> variables;  // the first of a name counts
+  for (const auto& variable : environment) {
+    variables.push_back(const_cast<char*>(variable.c_str()));
+  }
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    variables.push_back(*variable);
+  }
+  variables.push_back(nullptr);
   const pid_t pid = ::fork();
   if (pid < 0) {
     return errno_error("cannot start {}", argv[0]);
@@ -97,7 +105,7 @@ Result<Child> Child::start(const std::vector<std::string>& argv, const std::file
     ::dup2(null.get(), STDIN_FILENO);
     ::dup2(out_fd.get(), STDOUT_FILENO);
     ::dup2(err_fd.get(), STDERR_FILENO);
-    ::execv(raw[0], raw.data());
+    ::execve(raw[0], raw.data(), variables.data());
     ::_exit(127);
   }
   return Child(pid);

@@ -27,9 +27,10 @@ struct Ended {
 
 class Child {
  public:
-  /// stdout and stderr go to files.
+  /// stdout and stderr go to files. `environment`, NAME=VALUE, is added to this process' own.
   [[nodiscard]] static Result<Child> start(const std::vector<std::string>& argv, const std::filesystem::path& out,
-                                           const std::filesystem::path& err);
+                                           const std::filesystem::path& err,
+                                           const std::vector<std::string>& environment = {});
   [[nodiscard]] pid_t pid() const { return pid_; }
   /// Looks, without waiting, whether it ended.
   [[nodiscard]] bool ended(Ended& how);

@@ -242,7 +242,7 @@ TEST(Plan, one_seed_draws_the_same_cases_and_every_kind_comes) {
     EXPECT_EQ(is_kill(a.fault), number % 2 == 0);
     kinds.insert(a.fault);
   }
-  EXPECT_EQ(kinds.size(), kFaults.size());
+  EXPECT_EQ(kinds.size(), static_cast<std::size_t>(std::count_if(kFaults.begin(), kFaults.end(), can_do)));
 }
 
 }  // namespace
