@@ -241,7 +241,7 @@ Status Pool::reserve(const Dataset& dataset, const Operation& operation) {
                      (operation.kind == OperationKind::set_attributes && operation.data.empty());
   // Every record touched is written anew, and the pointers above; names and attributes need little.
   const std::uint64_t record = dataset.record.record_bytes;
-  std::uint64_t wanted = 2 * kIndirectBytes;
+  std::uint64_t wanted = std::uint64_t{2} * kIndirectBytes;
   if (operation.kind == OperationKind::write) {
     wanted += round_up(operation.data.size() + operation.offset % record, record);
   }
