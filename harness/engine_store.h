@@ -3,7 +3,9 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "drivers/base/fd.h"
 #include "drivers/block/block_io.h"
 #include "drivers/store_format.h"
 
@@ -11,8 +13,10 @@ namespace sbench {
 
 struct EngineStore {
   std::string path;
+  Fd claim;  ///< on a block device, as long as it is open: nobody mounts it meanwhile
   std::unique_ptr<BlockIo> io;
   const StoreFormat* format = nullptr;
+  std::vector<std::string> signatures;  ///< of a writable one: others' that libblkid finds there, "ext4 labelled 'home'"
 };
 
 /// Opens what `place` names: a block device, an image file, or the folder of a `sbench layer` store.

@@ -6,7 +6,6 @@
 #include <sstream>
 #include <vector>
 
-#include "drivers/backing/while_busy.h"
 #include "drivers/base/file.h"
 #include "drivers/base/usage_error.h"
 #include "drivers/block/guard.h"
@@ -36,13 +35,24 @@ Result<std::unique_ptr<Device>> attach(const LayerStore::Place& place, Fd claim 
     return Device::open_real(place.device, std::move(claim));
   }
   constexpr int kPatience_ms = 10'000;  // the server of a mount that just went may have much to write before its end
-  constexpr int kStep_ms = 5;
-  std::unique_ptr<Device> device;
-  SBENCH_TRY(while_busy(kPatience_ms, kStep_ms, [&]() -> Status {
-    SBENCH_TRY_SET(device, Device::open_real(place.device));
-    return {};
-  }));
-  return device;
+  SBENCH_TRY_SET(DeviceFacts facts, claim_unused(place.device, kPatience_ms));
+  return Device::open_real(facts.path, std::move(facts.claim));
+}
+
+/// A new image, never one that is there: whoever's it is, and whatever it is a link to.
+Status make_image(const fs::path& image, std::uint64_t size_bytes) {
+  const auto file = open_file(image, O_RDWR | O_CREAT | O_EXCL, 0600);
+  if (!file.ok() && file.error().code == EEXIST) {
+    return plain_error(EEXIST, "{} is there already, and no store of sbench; name another --store, or remove that file",
+                       image.string());
+  }
+  SBENCH_TRY(file.ok() ? Status() : Status(file.error()));
+  if (::ftruncate(file->get(), static_cast<off_t>(size_bytes)) != 0) {
+    const Error failure = errno_error("cannot make {}", image.string());
+    ::unlink(image.c_str());
+    return failure;
+  }
+  return {};
 }
 
 }  // namespace
@@ -66,20 +76,28 @@ Status LayerStore::format(const Place& place, const Variant& variant, std::uint6
       return plain_error(EEXIST, "{} already holds a store; name another --store, or remove that folder first",
                          place.directory.string());
     }
-    SBENCH_TRY_SET(const Fd image, open_file(place.directory / "device.img", O_RDWR | O_CREAT | O_TRUNC, 0600));
-    if (::ftruncate(image.get(), static_cast<off_t>(size_bytes)) != 0) {
-      return errno_error("cannot make {}", (place.directory / "device.img").string());
-    }
+    SBENCH_TRY(make_image(place.directory / "device.img", size_bytes));
   }
-  SBENCH_TRY_SET(const auto device, attach(place, std::move(claim)));
-  SBENCH_TRY(variant.spec->format(*device, variant.options));
-  return write_text_atomic(place.directory / "store", variant.label + "\n");
+  const auto fill = [&]() -> Status {
+    SBENCH_TRY_SET(const auto device, attach(place, std::move(claim)));
+    SBENCH_TRY(variant.spec->format(*device, variant.options));
+    return write_text_atomic(place.directory / "store", variant.label + "\n");
+  };
+  const Status filled = fill();
+  if (!filled.ok() && place.device.empty()) {
+    ::unlink((place.directory / "device.img").c_str());  // the next attempt finds none
+  }
+  return filled;
 }
 
 Result<std::unique_ptr<LayerStore>> LayerStore::open(const Place& place, const std::string& driver, bool stay) {
   const std::string known = read_trimmed(place.directory / "store");
-  if (known.empty() && (driver.empty() || place.device.empty())) {
+  if (known.empty() && place.device.empty()) {
     return plain_error(ENOENT, "{} holds no store; make one with sbench layer format", place.directory.string());
+  }
+  if (known.empty() && driver.empty()) {  // what is known of a device does not survive a restart of the machine
+    return plain_error(ENOENT, "nothing is known of a store on {}; if there is one, name its driver with --driver",
+                       place.device);
   }
   std::unique_ptr<LayerStore> opened(new LayerStore());
   opened->place_ = place;

@@ -65,19 +65,25 @@ bool only_passing(const std::vector<DeviceUse>& uses) {
   return !uses.empty() && std::all_of(uses.begin(), uses.end(), [](const auto& use) { return use.passing; });
 }
 
-Result<std::vector<DeviceUse>> uses_of_path(const fs::path& path, const SystemPlaces& places) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) {
-    return errno_error("cannot find {}", path.string());
+/// Calls `look` (→ Result<bool>: whether all is well) until it is, or for `patience_ms` by the clock: a look takes as
+/// long as it takes.
+template <typename Look>
+Status look_until(int patience_ms, Look&& look) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(patience_ms);
+  for (;;) {
+    const bool is_last = std::chrono::steady_clock::now() >= end;
+    SBENCH_TRY_SET(const bool done, look());
+    if (done || is_last) {
+      return {};
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(kPassingStep_ms));
   }
-  if (S_ISBLK(status.st_mode)) {
-    SBENCH_TRY_SET(DeviceFacts facts, inspect_device(path, places));
-    return std::move(facts.uses);
-  }
-  if (!S_ISREG(status.st_mode)) {
-    return plain_error(ENOTBLK, "{} is neither a block device nor an image file", path.string());
-  }
-  return find_file_uses({status.st_dev, status.st_ino, path.string()}, places);
+}
+
+Status unless_used(const std::string& path, const std::vector<DeviceUse>& uses) {
+  return uses.empty() ? Status()
+                      : Status(plain_error(EBUSY, "{}",
+                                           printable(fmt::format("{} {}; {}", path, uses.front().what, uses.front().remedy))));
 }
 
 }  // namespace
@@ -109,18 +115,13 @@ Result<DeviceFacts> inspect_device(const fs::path& path, const SystemPlaces& pla
   }
   facts.read_only = read_only != 0;
   const std::string own = fmt::format("/proc/self/fd/{}", fd.get());  // the same device, whatever its name says now
-  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPassingPatience_ms);
-  for (;;) {  // at least twice: one look alone may take longer than that on a busy machine
-    const bool is_last = std::chrono::steady_clock::now() >= end;
+  SBENCH_TRY(look_until(kPassingPatience_ms, [&]() -> Result<bool> {
     if (!facts.claim.valid()) {
       facts.claim = Fd(::open(own.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
     }
     facts.uses = uses_of(fd.get(), device, facts.claim.valid(), places);
-    if (!only_passing(facts.uses) || is_last) {
-      break;
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(kPassingStep_ms));
-  }
+    return !only_passing(facts.uses);
+  }));
   SBENCH_TRY_SET(const DeviceContent content, read_content(fd.get(), facts.path, family_of(device, places), places));
   facts.signatures = content.signatures;
   facts.uses.insert(facts.uses.end(), content.memberships.begin(), content.memberships.end());
@@ -148,18 +149,38 @@ void require_formattable(const DeviceFacts& facts, std::uint64_t size_bytes_min,
   }
 }
 
-Status check_unused(const fs::path& path, int patience_ms, const SystemPlaces& places) {
-  for (int waited_ms = 0;; waited_ms += kPassingStep_ms) {
-    SBENCH_TRY_SET(const auto uses, uses_of_path(path, places));
-    if (uses.empty()) {
-      return {};
-    }
-    if (waited_ms >= patience_ms) {
-      return plain_error(EBUSY, "{}", printable(fmt::format("{} {}; {}", path.string(), uses.front().what,
-                                                            uses.front().remedy)));
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(kPassingStep_ms));
+Result<DeviceFacts> claim_unused(const fs::path& path, int patience_ms, const SystemPlaces& places) {
+  DeviceFacts facts;
+  SBENCH_TRY(look_until(patience_ms, [&]() -> Result<bool> {
+    facts = DeviceFacts();  // its claim would be in the way
+    SBENCH_TRY_SET(facts, inspect_device(path, places));
+    return facts.uses.empty();
+  }));
+  if (!facts.is_block_device) {
+    return plain_error(ENOTBLK, "{} is not a block device", path.string());
   }
+  SBENCH_TRY(unless_used(path.string(), facts.uses));
+  return facts;
+}
+
+Status check_unused(const fs::path& path, int patience_ms, const SystemPlaces& places) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) {
+    return errno_error("cannot find {}", path.string());
+  }
+  if (S_ISBLK(status.st_mode)) {
+    const auto facts = claim_unused(path, patience_ms, places);
+    return facts.ok() ? Status() : Status(facts.error());
+  }
+  if (!S_ISREG(status.st_mode)) {
+    return plain_error(ENOTBLK, "{} is neither a block device nor an image file", path.string());
+  }
+  std::vector<DeviceUse> uses;
+  SBENCH_TRY(look_until(patience_ms, [&]() -> Result<bool> {
+    uses = find_file_uses({status.st_dev, status.st_ino, path.string()}, places);
+    return uses.empty();
+  }));
+  return unless_used(path.string(), uses);
 }
 
 }  // namespace sbench

@@ -39,6 +39,11 @@ struct DeviceFacts {
 /// A member of a set (md, LVM, zfs, btrfs of several devices) is never let pass.
 void require_formattable(const DeviceFacts& facts, std::uint64_t size_bytes_min, bool wipe);
 
+/// The facts and the claim of a device that nothing uses: for one whose content stays. EBUSY, in one line that says
+/// what uses it, when something still does after `patience_ms`; ENOTBLK for what is no block device.
+[[nodiscard]] Result<DeviceFacts> claim_unused(const std::filesystem::path& path, int patience_ms = 3000,
+                                               const SystemPlaces& places = {});
+
 /// EBUSY, in one line that says what uses it, when the device or image file at `path` is in use in any way,
 /// and still is after `patience_ms`: the server of a store that was just closed takes a moment. ENOTBLK for what is
 /// neither.

@@ -178,6 +178,24 @@ TEST_F(GuardTest, a_device_that_a_process_holds_open) {
   EXPECT_THAT(refusal(), HasSubstr(fmt::format("is held open by process {} (", reader.pid())));
 }
 
+TEST_F(GuardTest, a_device_whose_content_stays_is_claimed_once_nothing_uses_it) {
+  mkfs(device_->path());
+  {
+    const DeviceFacts facts = must(claim_unused(device_->path(), 0));
+    EXPECT_TRUE(facts.claim.valid());
+    EXPECT_FALSE(mount_it(device_->path())) << "between the look and the use nobody can mount it";
+  }
+  {
+    const Child reader([&] { return ::open(device_->path().c_str(), O_RDONLY) >= 0; });
+    const auto refused = claim_unused(device_->path(), 0);
+    EXPECT_EQ(code_of(refused), EBUSY);
+    EXPECT_THAT(refused.error().what, HasSubstr(fmt::format("is held open by process {}", reader.pid())));
+  }
+  ASSERT_TRUE(mount_it(device_->path()));
+  EXPECT_EQ(code_of(claim_unused(device_->path(), 0)), EBUSY);
+  EXPECT_EQ(code_of(claim_unused(folder_.path(), 0)), ENOTBLK);
+}
+
 /// A thread that leads its own life: what it has, the process' first thread, which is what /proc/PID shows, has not.
 bool in_a_thread(const std::function<bool()>& act) {
   int ends[2] = {};

@@ -417,6 +417,30 @@ TEST(Cli, compare_and_report_pass_words_exit_codes_and_mistakes_through) {
   EXPECT_EQ(run_command({"validate", result, "/no/such/file"}).exit_code, kExitError);
 }
 
+TEST(LayerFormat, touches_no_image_that_it_did_not_make) {
+  SKIP_WITHOUT_ROOT();
+  const testing::TemporaryFolder folder;
+  const std::filesystem::path store = folder.path() / "store";
+  std::filesystem::create_directory(store);
+  std::ofstream(folder.path() / "machine.img") << "somebody's machine";
+  std::filesystem::create_symlink(folder.path() / "machine.img", store / "device.img");
+  const auto format = [&] {
+    return run_command({"layer", "format", "--driver", "vfs", "--size", "300M", "--store", store.string()});
+  };
+  EXPECT_EQ(format().exit_code, kExitError);
+  EXPECT_EQ(*read_text(folder.path() / "machine.img"), "somebody's machine");
+  std::filesystem::remove(store / "device.img");
+  std::ofstream(store / "device.img") << "an image of the same name";
+  const auto refused = format();
+  EXPECT_EQ(refused.exit_code, kExitError);
+  EXPECT_THAT(refused.err, HasSubstr("is there already, and no store of sbench"));
+  EXPECT_EQ(*read_text(store / "device.img"), "an image of the same name");
+  std::filesystem::remove(store / "device.img");
+  std::filesystem::create_directory(store / "store.tmp");  // in the way of the last step
+  EXPECT_EQ(format().exit_code, kExitError);
+  EXPECT_FALSE(std::filesystem::exists(store / "device.img")) << "a format that failed is in nobody's way";
+}
+
 class LayerTest : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "drivers/base/file.h"
+#include "drivers/base/process.h"
 #include "drivers/block/device.h"
 #include "drivers/block/direct_device.h"
 #include "harness/console.h"
@@ -131,6 +132,21 @@ TEST_F(Commands, what_dump_prints_restore_reads_after_all_metadata_is_gone) {
   EXPECT_EQ(value_at(1, 59), 60u);
   EXPECT_EQ(value_at(2, 0), 4711u);
   EXPECT_EQ(value_at(1, 0), 1u);
+}
+
+TEST_F(Commands, restore_leaves_somebody_elses_file_system_alone) {
+  const std::string dumped = run_command({"dump", image()}).out;
+  const std::string other = (folder_.path() / "home.img").string();
+  std::ofstream(other).close();
+  std::filesystem::resize_file(other, kImageBytes);
+  must(run_checked({"mkfs.ext4", "-q", "-F", "-L", "home", other}));
+  const std::vector<std::string> command = {"restore", other, "--engine", "thin_pool", "--yes"};
+  const auto refused = run_command(command, dumped);
+  EXPECT_EQ(refused.exit_code, kExitUsage);
+  EXPECT_THAT(refused.err, HasSubstr("carries ext4 labelled 'home'; add --wipe"));
+  must(run_checked({"e2fsck", "-fn", other}));
+  const auto meant = run_command({"restore", other, "--engine", "thin_pool", "--yes", "--wipe"}, dumped);
+  EXPECT_EQ(meant.exit_code, kExitOk) << meant.err;
 }
 
 TEST_F(Commands, restore_refuses_text_that_is_no_dump_and_changes_nothing) {
