@@ -119,6 +119,7 @@ class History:
         def _set_up(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # transactions begin where we say, not where pysqlite guesses
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = EXTRA")  # the journal's removal, too: a run that was added stays added
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Any) -> None:
