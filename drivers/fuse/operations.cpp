@@ -18,16 +18,28 @@ OpenRecord* record_of(const fuse_file_info* info) {
   return reinterpret_cast<OpenRecord*>(info->fh);
 }
 
+/// A file as the FileSystem knows it; without a record (SessionOptions::opens) its handle is 0.
+struct File {
+  NodeId node = 0;
+  HandleId handle = 0;
+};
+
+File file_of(KernelNode node, const fuse_file_info* info) {
+  const OpenRecord* record = record_of(info);
+  return record != nullptr ? File{record->node, record->file.handle} : File{node_of(node), 0};
+}
+
 Caller caller_of(fuse_req_t request) {
   const fuse_ctx& context = *fuse_req_ctx(request);
   return {context.uid, context.gid, context.pid, context.umask};
 }
 
 void init(void* session, fuse_conn_info* connection) {
-  const unsigned background_max = static_cast<const Session::State*>(session)->options.background_max;
-  const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_DONT_MASK | FUSE_CAP_AUTO_INVAL_DATA |
-                          FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO |
-                          FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_POSIX_ACL | FUSE_CAP_CACHE_SYMLINKS;
+  const SessionOptions& options = static_cast<const Session::State*>(session)->options;
+  const unsigned background_max = options.background_max;
+  const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_DONT_MASK | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS |
+                          FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_POSIX_ACL |
+                          FUSE_CAP_CACHE_SYMLINKS | (options.opens ? FUSE_CAP_ATOMIC_O_TRUNC : FUSE_CAP_NO_OPEN_SUPPORT);
   connection->want = wanted & connection->capable;
   connection->max_write = kTransferBytesMax;
   connection->max_background = background_max;
@@ -105,7 +117,7 @@ void setattr(fuse_req_t request, fuse_ino_t node, struct stat* wanted, int to_se
     mask |= static_cast<unsigned>(AttributeMask::drop_privileges);
   }
   const auto open = way_to(state, node);
-  const HandleId handle = info != nullptr ? record_of(info)->file.handle : open ? open->file.handle : 0;
+  const HandleId handle = info != nullptr ? file_of(node, info).handle : open ? open->file.handle : 0;
   reply_attributes(request, node, state.files.set_attributes(node_of(node), handle, mask, *wanted));
 }
 
@@ -144,10 +156,10 @@ void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t 
   reply_status(request, state_of(request).files.rename(node_of(parent), name, node_of(new_parent), new_name, flags));
 }
 
-void drop_privileges(FileSystem& files, const OpenRecord& record) {
+void drop_privileges(FileSystem& files, const File& file) {
   struct stat nothing {};
-  static_cast<void>(files.set_attributes(record.node, record.file.handle,
-                                         static_cast<unsigned>(AttributeMask::drop_privileges), nothing));
+  static_cast<void>(
+      files.set_attributes(file.node, file.handle, static_cast<unsigned>(AttributeMask::drop_privileges), nothing));
 }
 
 bool is_writable(int flags) { return (flags & O_ACCMODE) != O_RDONLY; }
@@ -186,7 +198,7 @@ Result<std::optional<OpenFiles::Admitted>> try_open(Session::State& state, Kerne
   const bool writable = is_writable(flags);
   auto record = std::make_shared<OpenRecord>(state.files, node, file, writable);
   if (kill_privileges) {
-    drop_privileges(state.files, *record);
+    drop_privileges(state.files, {node, file.handle});
   }
   const bool wants_server =
       writable && state.passthrough && file.backing_fd >= 0 && has_privileges(state.files, node, file.handle);
@@ -196,6 +208,10 @@ Result<std::optional<OpenFiles::Admitted>> try_open(Session::State& state, Kerne
 void open(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) {
   constexpr std::uint32_t kKillPrivileges = 1;  // FUSE_OPEN_KILL_SUIDGID
   Session::State& state = state_of(request);
+  if (!state.options.opens) {
+    fuse_reply_err(request, ENOSYS);  // the kernel does not ask again
+    return;
+  }
   const bool kill_privileges = (current_body<fuse_open_in>().open_flags & kKillPrivileges) != 0;
   for (const bool last : {false, true}) {
     if (state.open_files->current(node_of(node)) != node) {
@@ -225,6 +241,10 @@ void open(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) {
 
 void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* info) {
   Session::State& state = state_of(request);
+  if (!state.options.opens) {
+    fuse_reply_err(request, ENOSYS);  // from now on it is MKNOD
+    return;
+  }
   auto created = state.files.create(caller_of(request), node_of(parent), name, mode, info->flags);
   if (!created.ok()) {
     reply_error(request, created.error());
@@ -256,18 +276,20 @@ void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
 void release(fuse_req_t request, fuse_ino_t /*node*/, fuse_file_info* info) {
   Session::State& state = state_of(request);
   OpenRecord* record = record_of(info);
-  if (record->writable && record->mode == IoMode::passthrough) {
-    state.files.written(record->node, record->file.handle);
+  if (record != nullptr) {
+    if (record->writable && record->mode == IoMode::passthrough) {
+      state.files.written(record->node, record->file.handle);
+    }
+    state.open_files->close(record);
   }
-  state.open_files->close(record);
   fuse_reply_err(request, 0);
 }
 
-void read(fuse_req_t request, fuse_ino_t /*node*/, std::size_t size, off_t offset, fuse_file_info* info) {
-  const OpenRecord& record = *record_of(info);
+void read(fuse_req_t request, fuse_ino_t node, std::size_t size, off_t offset, fuse_file_info* info) {
+  const File file = file_of(node, info);
   const auto buffer = reply_buffer().first(std::min(size, kTransferBytesMax));
   const auto bytes =
-      state_of(request).files.read(record.node, record.file.handle, buffer, static_cast<std::uint64_t>(offset));
+      state_of(request).files.read(file.node, file.handle, buffer, static_cast<std::uint64_t>(offset));
   if (!bytes.ok()) {
     reply_error(request, bytes.error());
     return;
@@ -275,45 +297,87 @@ void read(fuse_req_t request, fuse_ino_t /*node*/, std::size_t size, off_t offse
   fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.data()), *bytes);
 }
 
-void write(fuse_req_t request, fuse_ino_t /*node*/, const char* data, std::size_t size, off_t offset,
+void write(fuse_req_t request, fuse_ino_t node, const char* data, std::size_t size, off_t offset,
            fuse_file_info* info) {
   Session::State& state = state_of(request);
-  const OpenRecord& record = *record_of(info);
-  if ((current_body<fuse_write_in>().write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) {
-    drop_privileges(state.files, record);
+  const File file = file_of(node, info);
+  const auto& asked = current_body<fuse_write_in>();
+  if ((asked.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) {
+    drop_privileges(state.files, file);
   }
-  const auto bytes = state.files.write(record.node, record.file.handle,
-                                       {reinterpret_cast<const std::byte*>(data), size}, static_cast<std::uint64_t>(offset));
+  auto bytes = state.files.write(file.node, file.handle, {reinterpret_cast<const std::byte*>(data), size},
+                                 static_cast<std::uint64_t>(offset));
+  if (bytes.ok() && !state.options.opens && (asked.flags & (O_SYNC | O_DSYNC)) != 0) {  // no open() told the file system
+    if (const Status synced = state.files.sync_file(file.node, file.handle, (asked.flags & O_SYNC) != O_SYNC); !synced.ok()) {
+      bytes = synced.error();
+    }
+  }
   bytes.ok() ? static_cast<void>(fuse_reply_write(request, *bytes)) : reply_error(request, bytes.error());
 }
 
-void flush(fuse_req_t request, fuse_ino_t, fuse_file_info*) { fuse_reply_err(request, 0); }
-
-void fsync(fuse_req_t request, fuse_ino_t /*node*/, int data_only, fuse_file_info* info) {
-  const OpenRecord& record = *record_of(info);
-  reply_status(request, state_of(request).files.sync_file(record.node, record.file.handle, data_only != 0));
+void flush(fuse_req_t request, fuse_ino_t, fuse_file_info*) {
+  fuse_reply_err(request, state_of(request).options.opens ? 0 : ENOSYS);  // ENOSYS: the kernel does not ask again
 }
 
-void fallocate(fuse_req_t request, fuse_ino_t /*node*/, int mode, off_t offset, off_t length, fuse_file_info* info) {
-  const OpenRecord& record = *record_of(info);
-  reply_status(request,
-               state_of(request).files.allocate(record.node, record.file.handle, mode,
-                                                static_cast<std::uint64_t>(offset), static_cast<std::uint64_t>(length)));
+void fsync(fuse_req_t request, fuse_ino_t node, int data_only, fuse_file_info* info) {
+  const File file = file_of(node, info);
+  reply_status(request, state_of(request).files.sync_file(file.node, file.handle, data_only != 0));
 }
 
-void lseek(fuse_req_t request, fuse_ino_t /*node*/, off_t offset, int whence, fuse_file_info* info) {
-  const OpenRecord& record = *record_of(info);
-  const auto found =
-      state_of(request).files.seek(record.node, record.file.handle, static_cast<std::uint64_t>(offset), whence);
+void fallocate(fuse_req_t request, fuse_ino_t node, int mode, off_t offset, off_t length, fuse_file_info* info) {
+  const File file = file_of(node, info);
+  reply_status(request, state_of(request).files.allocate(file.node, file.handle, mode, static_cast<std::uint64_t>(offset),
+                                                         static_cast<std::uint64_t>(length)));
+}
+
+void lseek(fuse_req_t request, fuse_ino_t node, off_t offset, int whence, fuse_file_info* info) {
+  const File file = file_of(node, info);
+  const auto found = state_of(request).files.seek(file.node, file.handle, static_cast<std::uint64_t>(offset), whence);
   found.ok() ? static_cast<void>(fuse_reply_lseek(request, static_cast<off_t>(*found)))
              : reply_error(request, found.error());
 }
 
-void copy_file_range(fuse_req_t request, fuse_ino_t, off_t from_offset, fuse_file_info* from, fuse_ino_t,
+/// The file's own handle, or one opened for it.
+class LentHandle {
+ public:
+  LentHandle(FileSystem& files, const File& file, int flags) : files_(files), file_(file), lent_(file.handle == 0) {
+    if (lent_) {
+      const auto opened = files_.open(file_.node, flags);
+      status_ = opened.ok() ? Status() : Status(opened.error());
+      file_.handle = opened.ok() ? opened->handle : 0;
+    }
+  }
+  ~LentHandle() {
+    if (lent_ && status_.ok()) {
+      files_.release(file_.node, file_.handle);
+    }
+  }
+  LentHandle(const LentHandle&) = delete;
+  LentHandle& operator=(const LentHandle&) = delete;
+  [[nodiscard]] const Status& status() const { return status_; }
+  [[nodiscard]] HandleId handle() const { return file_.handle; }
+
+ private:
+  FileSystem& files_;
+  File file_;
+  bool lent_;
+  Status status_;
+};
+
+Result<std::size_t> copy(FileSystem& files, const LentHandle& from, off_t from_offset, const LentHandle& to, off_t to_offset,
+                         std::size_t length) {
+  SBENCH_TRY(from.status());
+  SBENCH_TRY(to.status());
+  return files.copy_range(from.handle(), static_cast<std::uint64_t>(from_offset), to.handle(),
+                          static_cast<std::uint64_t>(to_offset), length);
+}
+
+void copy_file_range(fuse_req_t request, fuse_ino_t from_node, off_t from_offset, fuse_file_info* from, fuse_ino_t to_node,
                      off_t to_offset, fuse_file_info* to, std::size_t length, int /*flags*/) {
-  const auto bytes = state_of(request).files.copy_range(
-      record_of(from)->file.handle, static_cast<std::uint64_t>(from_offset), record_of(to)->file.handle,
-      static_cast<std::uint64_t>(to_offset), length);
+  FileSystem& files = state_of(request).files;
+  const LentHandle source(files, file_of(from_node, from), O_RDONLY);
+  const LentHandle target(files, file_of(to_node, to), O_WRONLY);
+  const auto bytes = copy(files, source, from_offset, target, to_offset, length);
   bytes.ok() ? static_cast<void>(fuse_reply_write(request, *bytes)) : reply_error(request, bytes.error());
 }
 

@@ -2,6 +2,8 @@
 
 #include <sched.h>
 
+#include <algorithm>
+
 namespace sbench::fuse {
 
 namespace {
@@ -9,11 +11,15 @@ using std::chrono::microseconds;
 constexpr microseconds kLook{50};    ///< how long a reader looks
 constexpr microseconds kSoon{150};   ///< a sleep no longer than this was not worth it: waking up is most of it
 constexpr microseconds kTaken{200};  ///< offering the processor took this long: somebody worked on it
-constexpr int kWaitsAfterTaken = 8;
+constexpr int kWaitsAfterTakenMin = 8;
+constexpr int kWaitsAfterTakenMax = 1024;
 }  // namespace
+
+Patience::Patience() : waits_next_(kWaitsAfterTakenMin) {}
 
 void Patience::begin() {
   begun_ = looked_ = Clock::now();
+  taken_ = false;
   if (waits_to_sleep_ > 0) {
     --waits_to_sleep_;
   }
@@ -36,14 +42,21 @@ bool Patience::look_again() {
   }
   ::sched_yield();
   const auto now = Clock::now();
-  if (now - looked_ > kTaken) {
-    waits_to_sleep_ = kWaitsAfterTaken;
+  if (now - looked_ > kTaken && !taken_) {
+    taken_ = true;
+    waits_to_sleep_ = waits_next_;
+    waits_next_ = std::min(waits_next_ * 2, kWaitsAfterTakenMax);
   }
   looked_ = now;
   return true;
 }
 
-void Patience::end() { soon_ = Clock::now() - begun_ < kSoon; }
+void Patience::end() {
+  soon_ = Clock::now() - begun_ < kSoon;
+  if (looked_ != begun_ && !taken_) {
+    waits_next_ = std::max(waits_next_ / 2, kWaitsAfterTakenMin);
+  }
+}
 
 bool Patience::wait_for_looks() {
   state_.wait(kSleeps, std::memory_order_acquire);

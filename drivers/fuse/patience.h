@@ -3,8 +3,9 @@
 // Between two requests of one busy client lie microseconds; waking a thread that sleeps on
 // another processor takes as long or much longer (a halted virtual processor). So after
 // requests that came soon, the reader looks again for a while before it sleeps, and offers
-// its processor to others at every look. Where another process wanted it, or the looks
-// were in vain, it sleeps at once until requests come soon again.
+// its processor to others at every look. Where the looks were in vain, it sleeps at once
+// until requests come soon again; where another process wanted the processor, for a number
+// of waits that doubles each time (a look there costs a time slice of somebody's).
 //
 // A second thread, the companion, looks along as long as the reader does: one of the two is
 // then awake on the client's own processor, and neither the request nor the answer has to
@@ -18,6 +19,8 @@ namespace sbench::fuse {
 
 class Patience {
  public:
+  Patience();
+
   // The thread that has the turn:
   /// A wait for a request begins.
   void begin();
@@ -43,7 +46,9 @@ class Patience {
   Clock::time_point begun_;
   Clock::time_point looked_;
   bool soon_ = false;       ///< the last request came soon
-  int waits_to_sleep_ = 0;  ///< after somebody else wanted the processor
+  bool taken_ = false;      ///< somebody else wanted the processor in this wait
+  int waits_to_sleep_ = 0;  ///< are left, after somebody wanted it
+  int waits_next_;          ///< to sleep when somebody wants it again
 };
 
 }  // namespace sbench::fuse

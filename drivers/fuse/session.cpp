@@ -1,6 +1,7 @@
 #include "drivers/fuse/session.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -128,7 +129,9 @@ Status Session::State::answer_first_request() {
 
 namespace {
 
-/// Requests that move no data and copy nothing up.
+constexpr std::uint32_t kShortBytesMax = 128 << 10;
+
+/// Requests that move little data and copy nothing up.
 bool is_short(std::span<const std::byte> request) {
   const auto& header = *reinterpret_cast<const fuse_in_header*>(request.data());
   switch (header.opcode) {
@@ -158,6 +161,10 @@ bool is_short(std::span<const std::byte> request) {
       const auto& open = *reinterpret_cast<const fuse_open_in*>(&header + 1);
       return (open.flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY;
     }
+    case FUSE_READ:
+      return reinterpret_cast<const fuse_read_in*>(&header + 1)->size <= kShortBytesMax;
+    case FUSE_WRITE:
+      return reinterpret_cast<const fuse_write_in*>(&header + 1)->size <= kShortBytesMax;
     default:
       return false;
   }
@@ -183,6 +190,16 @@ std::span<std::byte> read_into(const RequestBuffer& buffer, int channel) {
   return {buffer.begin, bytes < 0 ? 0 : static_cast<std::size_t>(bytes)};
 }
 
+/// Who sent it: a thread's number.
+std::uint32_t client_of(std::span<std::byte> request) {
+  return reinterpret_cast<const fuse_in_header*>(request.data())->pid;
+}
+
+bool has_another(int channel) {
+  pollfd asked{channel, POLLIN, 0};
+  return ::poll(&asked, 1, 0) == 1;
+}
+
 }  // namespace
 
 void Session::State::process(std::span<std::byte> request, int channel) {
@@ -200,10 +217,12 @@ void Session::State::serve_channel(const Channel& channel, Turns& turns, std::at
   const RequestBuffer buffer;
   turns.take();
   bool waited_for = true;  // the last request
+  std::uint32_t client = 0;
   while (fuse_session_exited(library) == 0) {
     int from = channel.at_once.get();
     auto request = read_into(buffer, from);
-    const bool queued = !request.empty() && waited_for;
+    // The last one's client may send the next before its server looks: that alone is no queue.
+    const bool queued = !request.empty() && waited_for && (client_of(request) != client || has_another(from));
     if (request.empty() && errno == EAGAIN) {
       patience.begin();
       while (request.empty() && errno == EAGAIN && patience.look_again()) {
@@ -222,6 +241,7 @@ void Session::State::serve_channel(const Channel& channel, Turns& turns, std::at
       break;  // ENODEV: unmounted or aborted
     }
     waited_for = is_waited_for(request);
+    client = client_of(request);
     if (!queued && is_short(request)) {
       const auto ticket = turns.begin_short();
       process(request, from);

@@ -27,6 +27,10 @@ struct SessionOptions {
   int threads = 0;              ///< that serve requests; 0: two for each processor, 4 to 16
   unsigned background_max = 64; ///< reads, writes and the like that the kernel sends without waiting for answers
   bool passthrough = true;      ///< where the kernel can and OpenFile::backing_fd allows
+  /// False: the file system has no use for open() of files. The kernel opens and closes them without a request, and all
+  /// calls for a file's data get handle 0 (copy_range() alone is given handles, opened for it). Then nothing tells which
+  /// files are open; a file's references last until it is closed, as long as its node is known to the kernel.
+  bool opens = true;
   bool named_prune = false;     ///< as if the kernel had no FUSE_NOTIFY_PRUNE (tests)
   double cache_s = 86400;       ///< how long names and attributes are true
   /// Nodes the kernel may keep before the oldest unused ones are taken back (known_nodes.h).

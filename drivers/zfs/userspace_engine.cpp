@@ -215,6 +215,7 @@ Result<std::unique_ptr<Datasets>> open(Device& device, const Options& options, c
   fuse::ServerOptions server_options;
   server_options.session.name = "cow-fs";
   server_options.session.passthrough = false;
+  server_options.session.opens = false;
   server_options.gives_up_mounts = true;  // it must not hold the bind mounts of its own files
   server_options.linger_ms = kLinger_ms;
   server_options.capabilities = fuse::kPoolServerCapabilities;
