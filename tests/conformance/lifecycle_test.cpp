@@ -4,7 +4,9 @@
 #include <sys/xattr.h>
 
 #include <algorithm>
+#include <cstring>
 
+#include "drivers/base/rng.h"
 #include "drivers/layer/tree.h"
 #include "harness/journal.h"
 #include "tests/conformance/variants.h"
@@ -19,6 +21,17 @@ class Conformance : public testing::TestWithParam<Variant> {
 SBENCH_INSTANTIATE_FOR_EVERY_DRIVER(Conformance);
 
 using fs_path = std::filesystem::path;
+
+/// What no driver can store in less.
+std::string noise(std::size_t bytes) {
+  Rng rng(1, "lifecycle");
+  std::string content(bytes, '\0');
+  for (std::size_t at = 0; at + sizeof(std::uint64_t) <= bytes; at += sizeof(std::uint64_t)) {
+    const std::uint64_t next = rng.next();
+    std::memcpy(content.data() + at, &next, sizeof(next));
+  }
+  return content;
+}
 
 TEST_P(Conformance, ids_and_states_are_checked) {
   TestStore store(GetParam());
@@ -309,7 +322,7 @@ TEST_P(Conformance, a_full_device_says_so_and_recovers_when_the_layer_goes) {
   {
     auto tree = must(driver.mount("full"));
     const Fd fd = must(open_file(tree.path() / "big", O_WRONLY | O_CREAT));
-    const std::string block(4 * kMiB, 'b');
+    const std::string block = noise(4 * kMiB);
     int code = 0;
     for (int i = 0; i < 200 && code == 0; ++i) {
       code = code_of(write_all(fd.get(), block, "big"));
@@ -323,7 +336,7 @@ TEST_P(Conformance, a_full_device_says_so_and_recovers_when_the_layer_goes) {
   must(driver.remove("full"));
   must(driver.sync());
   make_layer(driver, "next", "base",
-             [](const fs_path& tree) { write_file(tree / "big", std::string(32 * kMiB, 'n')); });
+             [](const fs_path& tree) { write_file(tree / "big", noise(32 * kMiB)); });
   must(driver.sync());
   EXPECT_EQ(std::filesystem::file_size(must(driver.mount("next")).path() / "big"), 32 * kMiB);
 }
@@ -331,9 +344,9 @@ TEST_P(Conformance, a_full_device_says_so_and_recovers_when_the_layer_goes) {
 TEST_P(Conformance, usage_counts_the_layers_own_space) {
   TestStore store(GetParam());
   Driver& driver = store.driver();
-  make_layer(driver, "base", {}, [](const fs_path& tree) { write_file(tree / "file", std::string(8 * kMiB, 'b')); });
+  make_layer(driver, "base", {}, [](const fs_path& tree) { write_file(tree / "file", noise(8 * kMiB)); });
   make_layer(driver, "child", "base",
-             [](const fs_path& tree) { write_file(tree / "more", std::string(2 * kMiB, 'c')); });
+             [](const fs_path& tree) { write_file(tree / "more", noise(2 * kMiB)); });
   must(driver.sync());
   const auto child = must(driver.usage("child")).bytes_allocated;
   const bool clones = GetParam().name() == "vfs:backing=xfs";
@@ -352,7 +365,7 @@ TEST_P(Conformance, removing_a_layer_gives_its_space_back_by_the_next_sync) {
   must(driver.sync());
   const auto before = must(driver.store_usage());
   make_layer(driver, "big", "base",
-             [](const fs_path& tree) { write_file(tree / "file", std::string(32 * kMiB, 'b')); });
+             [](const fs_path& tree) { write_file(tree / "file", noise(32 * kMiB)); });
   must(driver.sync());
   EXPECT_GE(must(driver.store_usage()).bytes_allocated, before.bytes_allocated + 32 * kMiB);
   must(driver.remove("big"));
@@ -367,7 +380,7 @@ TEST_P(Conformance, sync_puts_what_was_written_on_the_device) {
   must(store.driver().sync());
   const auto before = must(store.device().counters());
   auto tree = must(store.driver().mount("key"));
-  write_file(tree.path() / "file", std::string(8 * kMiB, 's'));
+  write_file(tree.path() / "file", noise(8 * kMiB));
   must(store.driver().sync());
   const auto delta = must(store.device().counters()) - before;
   EXPECT_GE(delta.bytes_written, 8 * kMiB);

@@ -23,10 +23,11 @@ inline std::vector<Variant> all_variants() {
   }
   const std::vector<Variant> more = {
       {"overlay2", {{"backing", "xfs"}}}, {"overlay2", {{"backing", "btrfs"}}},   {"overlay2", {{"metacopy", "on"}}},
-      {"overlay2", {{"index", "on"}}},    {"overlay2", {{"redirect_dir", "on"}}}, {"overlay2", {{"volatile", "on"}}},
+      {"overlay2", {{"index", "on"}, {"redirect_dir", "on"}}}, {"overlay2", {{"volatile", "on"}}},
       {"overlay2", {{"engine", "userspace"}}},
       {"overlay2", {{"engine", "userspace"}, {"metacopy", "on"}}},
       {"btrfs", {{"quota", "on"}}},       {"vfs", {{"backing", "xfs"}}},
+      {"zfs", {{"engine", "userspace"}, {"recordsize", "16K"}, {"compression", "lz4"}}},
       {"devicemapper", {{"engine", "userspace"}, {"dm.export", "ublk"}}},  // tests/vm
   };
   variants.insert(variants.end(), more.begin(), more.end());

@@ -149,7 +149,24 @@ Status Mirror::rename(NodeId parent, std::string_view name, NodeId new_parent, s
   return done(::renameat2(fd_of(parent), std::string(name).c_str(), fd_of(new_parent), std::string(new_name).c_str(), flags));
 }
 
+/// The open file's descriptor, or one opened for a call that comes without.
+class Mirror::DataFile {
+ public:
+  DataFile(Mirror& mirror, NodeId node, HandleId handle) : fd_(fd_of_handle(handle)) {
+    if (handle == 0) {
+      own_ = Fd(::open(mirror.proc_path(node).c_str(), O_RDWR | O_CLOEXEC));
+      fd_ = own_.get();
+    }
+  }
+  [[nodiscard]] int get() const { return fd_; }
+
+ private:
+  Fd own_;
+  int fd_;
+};
+
 OpenFile Mirror::opened(Fd file) {
+  ++control_.opens;
   struct stat status {};
   SBENCH_CHECK(::fstat(file.get(), &status) == 0);
   OpenFile open;
@@ -176,18 +193,20 @@ Result<OpenFile> Mirror::open(NodeId node, int flags) {
   return file.valid() ? Result<OpenFile>(opened(std::move(file))) : failed();
 }
 
-Result<std::size_t> Mirror::read(NodeId, HandleId handle, std::span<std::byte> into, std::uint64_t offset) {
+Result<std::size_t> Mirror::read(NodeId node, HandleId handle, std::span<std::byte> into, std::uint64_t offset) {
+  const DataFile file(*this, node, handle);
   ++control_.reads;
   while (control_.hang) {
     ::usleep(1000);
   }
-  const ssize_t bytes = ::pread(fd_of_handle(handle), into.data(), into.size(), static_cast<off_t>(offset));
+  const ssize_t bytes = ::pread(file.get(), into.data(), into.size(), static_cast<off_t>(offset));
   return bytes >= 0 ? Result<std::size_t>(static_cast<std::size_t>(bytes)) : failed();
 }
 
-Result<std::size_t> Mirror::write(NodeId, HandleId handle, std::span<const std::byte> from, std::uint64_t offset) {
+Result<std::size_t> Mirror::write(NodeId node, HandleId handle, std::span<const std::byte> from, std::uint64_t offset) {
+  const DataFile file(*this, node, handle);
   ++control_.writes;
-  const ssize_t bytes = ::pwrite(fd_of_handle(handle), from.data(), from.size(), static_cast<off_t>(offset));
+  const ssize_t bytes = ::pwrite(file.get(), from.data(), from.size(), static_cast<off_t>(offset));
   return bytes >= 0 ? Result<std::size_t>(static_cast<std::size_t>(bytes)) : failed();
 }
 
@@ -197,16 +216,20 @@ void Mirror::release(NodeId, HandleId handle) {
   ++control_.releases;
 }
 
-Status Mirror::sync_file(NodeId, HandleId handle, bool data_only) {
-  return done(data_only ? ::fdatasync(fd_of_handle(handle)) : ::fsync(fd_of_handle(handle)));
+Status Mirror::sync_file(NodeId node, HandleId handle, bool data_only) {
+  const DataFile file(*this, node, handle);
+  ++control_.syncs;
+  return done(data_only ? ::fdatasync(file.get()) : ::fsync(file.get()));
 }
 
-Status Mirror::allocate(NodeId, HandleId handle, int mode, std::uint64_t offset, std::uint64_t length) {
-  return done(::fallocate(fd_of_handle(handle), mode, static_cast<off_t>(offset), static_cast<off_t>(length)));
+Status Mirror::allocate(NodeId node, HandleId handle, int mode, std::uint64_t offset, std::uint64_t length) {
+  const DataFile file(*this, node, handle);
+  return done(::fallocate(file.get(), mode, static_cast<off_t>(offset), static_cast<off_t>(length)));
 }
 
-Result<std::uint64_t> Mirror::seek(NodeId, HandleId handle, std::uint64_t offset, int whence) {
-  const off_t found = ::lseek(fd_of_handle(handle), static_cast<off_t>(offset), whence);
+Result<std::uint64_t> Mirror::seek(NodeId node, HandleId handle, std::uint64_t offset, int whence) {
+  const DataFile file(*this, node, handle);
+  const off_t found = ::lseek(file.get(), static_cast<off_t>(offset), whence);
   return found >= 0 ? Result<std::uint64_t>(static_cast<std::uint64_t>(found)) : failed();
 }
 

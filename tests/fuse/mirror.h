@@ -23,6 +23,8 @@ struct MirrorControl {
   std::atomic<bool> hang{false};           ///< reads of files never return
   std::atomic<int> release_ms{0};          ///< how long a close takes in the server
   std::atomic<std::uint64_t> releases{0};  ///< closes that are done
+  std::atomic<std::uint64_t> opens{0};     ///< of files
+  std::atomic<std::uint64_t> syncs{0};     ///< of files
   std::atomic<std::uint64_t> reads{0};
   std::atomic<std::uint64_t> writes{0};
   std::atomic<std::uint64_t> lookups{0};
@@ -70,6 +72,7 @@ class Mirror final : public FileSystem {
   Status sync() override { return {}; }
 
  private:
+  class DataFile;
   struct Node {
     Fd path;
     std::pair<dev_t, ino_t> identity;

@@ -135,6 +135,64 @@ TEST_F(Session, input_and_output_are_the_same_through_the_page_cache) {
   must(served.server->stop());
 }
 
+fuse::ServerOptions without_opens() {
+  fuse::ServerOptions options;
+  options.session.passthrough = false;
+  options.session.opens = false;
+  return options;
+}
+
+TEST_F(Session, input_and_output_are_the_same_without_opening) {
+  Served served(without_opens());
+  check_io(served);
+  EXPECT_GT(served.control->writes.load(), 0u);
+  must(served.server->stop());
+}
+
+TEST_F(Session, opening_and_closing_ask_nothing_where_the_file_system_has_no_use_for_it) {
+  Served served(without_opens());
+  write_text(served.at() / "file", "content");
+  const auto releases = served.control->releases.load();
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(read_text_of(served.at() / "file"), "content");
+  }
+  EXPECT_EQ(served.control->opens.load(), 0u);
+  EXPECT_EQ(served.control->releases.load(), releases);
+  EXPECT_LE(served.control->reads.load(), 1u) << "what was read stays in the kernel's cache";
+  must(served.server->stop());
+}
+
+TEST_F(Session, an_unlinked_file_lives_without_having_been_opened_by_the_server) {
+  Served served(without_opens());
+  {
+    const Fd file = must_open(served.at() / "file", O_RDWR | O_CREAT | O_EXCL, 0444);
+    fs::remove(served.at() / "file");
+    ASSERT_EQ(::write(file.get(), "kept", 4), 4);
+    struct stat status {};
+    ASSERT_EQ(::fstat(file.get(), &status), 0);
+    EXPECT_EQ(status.st_nlink, 0u);
+    EXPECT_EQ(status.st_mode & 07777, 0444u);
+    char text[5] = {};
+    EXPECT_EQ(::pread(file.get(), text, 4, 0), 4);
+    EXPECT_STREQ(text, "kept");
+  }
+  must(served.server->stop());
+}
+
+TEST_F(Session, synchronous_writes_are_synchronous_without_opening) {
+  Served served(without_opens());
+  const auto syncs_of_a_write = [&](int flags) {
+    const auto before = served.control->syncs.load();
+    const Fd file = must_open(served.at() / "file", O_WRONLY | O_CREAT | flags);
+    EXPECT_EQ(::write(file.get(), "a", 1), 1);
+    return served.control->syncs.load() - before;
+  };
+  EXPECT_EQ(syncs_of_a_write(0), 0u);
+  EXPECT_GE(syncs_of_a_write(O_DSYNC), 1u);
+  EXPECT_GE(syncs_of_a_write(O_SYNC), 1u);
+  must(served.server->stop());
+}
+
 TEST_F(Session, input_and_output_are_the_same_directly) {
   Served served;
   served.control->direct = true;
