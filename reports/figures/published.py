@@ -53,8 +53,7 @@ def _cells(study: Study, line: Line) -> tuple[str, ...]:
     driver = line.driver if line.name in ("", line.driver) else f"{line.driver} ({line.name})"
     cells = (line.what, driver, _time(line.published_s))
     factors = (_factor(line.published_factor),) if study.reference else ()
-    size = line.size or "as published"
-    measured = (_time(line.measured_s), f"{size}: {_ABSENT}" if line.absence else size, line.engine or _NONE)
+    measured = (_ABSENT if line.absence else _time(line.measured_s), line.size or "as published", line.engine or _NONE)
     return cells + factors + measured + ((_factor(line.measured_factor),) if study.reference else ())
 
 
