@@ -10,11 +10,14 @@ namespace {
 
 constexpr std::align_val_t kAlignment{4096};
 constexpr std::size_t kKeptBytesMin = std::size_t{16} * 1024;  // smaller pieces are not worth it
-#ifdef __SANITIZE_ADDRESS__
-constexpr std::size_t kKeptBytesMax = 0;  // use after free is to be seen
+#if defined(__has_feature)  // clang
+constexpr bool kAddressSanitizer = __has_feature(address_sanitizer);
+#elif defined(__SANITIZE_ADDRESS__)
+constexpr bool kAddressSanitizer = true;
 #else
-constexpr std::size_t kKeptBytesMax = 32 << 20;
+constexpr bool kAddressSanitizer = false;
 #endif
+constexpr std::size_t kKeptBytesMax = kAddressSanitizer ? 0 : 32 << 20;  // use after free is to be seen
 constexpr std::size_t kClasses = 8;  // 16 KiB to 2 MiB, powers of two
 
 /// Pieces without a user.

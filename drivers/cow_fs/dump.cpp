@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "drivers/cow_fs/pool.h"
 
 namespace sbench::cow_fs {
@@ -14,13 +16,15 @@ const char* to_text(Compression compression) { return compression == Compression
 
 /// What is no plain text as \xNN.
 std::string escaped(std::string_view text) {
+  const auto is_plain = [](char c) { return c > ' ' && c < 0x7f && c != '\\'; };
   std::string shown;
-  for (const char c : text) {
-    const auto value = static_cast<unsigned char>(c);
-    if (value > ' ' && value < 0x7f && c != '\\') {
-      shown += c;
-    } else {
-      shown += fmt::format("\\x{:02x}", value);
+  while (!text.empty()) {
+    const auto end = std::find_if_not(text.begin(), text.end(), is_plain);
+    shown.append(text.begin(), end);
+    text.remove_prefix(static_cast<std::size_t>(end - text.begin()));
+    if (!text.empty()) {
+      shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(text.front()));
+      text.remove_prefix(1);
     }
   }
   return shown;

@@ -24,10 +24,15 @@ std::uint64_t block_bytes(std::uint64_t operation_bytes) {
   return round_up(sizeof(LogHeader) + operation_bytes + sizeof(Checksum), kSector);
 }
 
+std::uint64_t fresh_nonce() {
+  std::random_device random;
+  const std::uint64_t upper = random();
+  return upper << 32 | random();
+}
+
 }  // namespace
 
-IntentLog::IntentLog(BlockIo& io, const LabelHeader& header)
-    : io_(io), header_(header), nonce_(std::uint64_t{std::random_device()()} << 32 | std::random_device()()) {}
+IntentLog::IntentLog(BlockIo& io, const LabelHeader& header) : io_(io), header_(header), nonce_(fresh_nonce()) {}
 
 Result<std::string> IntentLog::read(std::uint64_t group) {
   std::string operations;

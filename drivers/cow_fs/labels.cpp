@@ -1,7 +1,8 @@
 #include "drivers/cow_fs/labels.h"
 
-#include <algorithm>
 #include <cstring>
+#include <functional>
+#include <map>
 
 #include "drivers/cow_fs/bytes.h"
 
@@ -41,26 +42,28 @@ Result<LabelHeader> read_label(BlockIo& io) {
 }
 
 std::vector<Uberblock> read_uberblocks(BlockIo& io, const LabelHeader& header, std::vector<DamagedSlot>* damaged) {
-  std::vector<Uberblock> found;
+  std::map<std::uint64_t, Uberblock, std::greater<>> by_group;  // the first label's, where both hold one
   Bytes sector(kSector);
   for (unsigned index = 0; index < 2; ++index) {
     const std::uint64_t offset = label_offset(header.device_bytes, index);
     for (std::uint64_t slot = 0; slot < kUberblocks; ++slot) {
       const std::uint64_t at = offset + (1 + slot) * kSector;
       const bool readable = io.read(at, sector).ok();
-      const auto uberblock = load<Uberblock>(sector.data());
-      if (readable && uberblock.magic == kUberMagic && uberblock.guid == header.guid &&
-          uberblock.group % kUberblocks == slot && is_sealed(sector)) {
-        found.push_back(uberblock);
+      const auto field = [&sector](std::size_t offset_in) { return load<std::uint64_t>(sector.data() + offset_in); };
+      if (readable && field(offsetof(Uberblock, magic)) == kUberMagic && field(offsetof(Uberblock, guid)) == header.guid &&
+          field(offsetof(Uberblock, group)) % kUberblocks == slot && is_sealed(sector)) {
+        by_group.try_emplace(field(offsetof(Uberblock, group)), load<Uberblock>(sector.data()));
       } else if (damaged != nullptr &&
                  (!readable || sector.front() != std::byte{0} || std::memcmp(sector.data(), sector.data() + 1, kSector - 1) != 0)) {
         damaged->push_back({slot, fmt::format("label {} slot {} at {}: not a sound uberblock", index, slot, at)});
       }
     }
   }
-  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.group > b.group; });
-  found.erase(std::unique(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.group == b.group; }),
-              found.end());
+  std::vector<Uberblock> found;
+  found.reserve(by_group.size());
+  for (const auto& [group, uberblock] : by_group) {
+    found.push_back(uberblock);
+  }
   return found;
 }
 
