@@ -74,6 +74,11 @@ std::string backing_of(const std::string& loop) {
   return read_trimmed(std::filesystem::path("/sys/block") / loop / "loop/backing_file");
 }
 
+/// Counts attachments over all disks (Linux 5.15; before, empty): tells a loop device from a later one of its number.
+std::string attachment_of(const std::string& loop) {
+  return read_trimmed(std::filesystem::path("/sys/block") / loop / "diskseq");
+}
+
 }  // namespace
 
 void Traces::look_at(pid_t pid) {
@@ -95,7 +100,7 @@ void Traces::look_at(pid_t pid) {
       }
       const std::string name = std::filesystem::path(mounted.source).filename().string();
       if (name.starts_with("loop") && backing_of(name).starts_with("/run/sbench/")) {
-        loops_.insert(name);  // a thin device of the case; those on images are found by their folder
+        loops_[name] = attachment_of(name);  // a thin device of the case; those on images are found by their folder
       }
     }
   }
@@ -123,15 +128,18 @@ std::vector<std::string> Traces::left_now() const {
                       mounts->find(" " + images.string()) != std::string::npos)) {
     found.push_back("a mount outside the case");
   }
-  bool suspects = std::any_of(loops_.begin(), loops_.end(), [](const auto& loop) { return !backing_of(loop).empty(); });
+  const auto attached = [](const auto& loop) {
+    return !backing_of(loop.first).empty() && attachment_of(loop.first) == loop.second;
+  };
+  bool suspects = std::any_of(loops_.begin(), loops_.end(), attached);
   for (const unsigned number : connections_) {
     suspects = suspects || std::filesystem::exists(fmt::format("/sys/fs/fuse/connections/{}", number), gone);
   }
   if (suspects) {
     const InUse in_use = mounted_anywhere();
     for (const auto& loop : loops_) {
-      if (!backing_of(loop).empty() && !in_use.sources.contains("/dev/" + loop)) {
-        found.push_back("loop device " + loop + " on " + backing_of(loop));
+      if (attached(loop) && !in_use.sources.contains("/dev/" + loop.first)) {
+        found.push_back("loop device " + loop.first + " on " + backing_of(loop.first));
       }
     }
     for (const unsigned number : connections_) {

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <filesystem>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -29,7 +30,7 @@ class Traces {
 
   std::filesystem::path folder_;
   std::set<pid_t> own_;
-  std::set<std::string> loops_;        ///< "loop7", seen below mounts of the case
+  std::map<std::string, std::string> loops_;  ///< "loop7", seen below mounts of the case, and which attachment of it
   std::set<unsigned> connections_;     ///< numbers of FUSE connections
 };
 
