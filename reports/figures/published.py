@@ -19,7 +19,9 @@ def _time(seconds: float | None) -> str:
 
 
 def _factor(value: float | None) -> str:
-    return _NONE if value is None else f"{text.ratio(value)}×"
+    if value is None:
+        return _NONE
+    return f"{text.ratio(value) if value >= 0.1 else text.trimmed(value)}×"  # clones and copies differ by thousands
 
 
 def _absences(found: list[Line]) -> list[str]:
