@@ -17,6 +17,7 @@
 #include "drivers/base/file.h"
 #include "drivers/base/hash.h"
 #include "drivers/base/process.h"
+#include "drivers/base/user_namespace.h"
 #include "harness/guest/guest_init.h"
 
 namespace sbench {
@@ -43,10 +44,34 @@ std::string field(const std::string& text, const std::string& name, char separat
   return "";
 }
 
+/// The type of the file system that `folder` is on, from the mount that holds it.
+std::string file_system_of(const fs::path& folder) {
+  struct stat status {};
+  if (::stat(folder.c_str(), &status) != 0) {
+    return "unknown";
+  }
+  const std::string wanted = fmt::format("{}:{}", ::major(status.st_dev), ::minor(status.st_dev));
+  std::istringstream mounts(read_trimmed("/proc/self/mountinfo"));
+  for (std::string line; std::getline(mounts, line);) {
+    std::istringstream fields(line);
+    std::string word;
+    std::string numbers;
+    fields >> word >> word >> numbers;
+    while (numbers == wanted && fields >> word && word != "-") {
+    }
+    if (numbers == wanted && fields >> word) {
+      return word;
+    }
+  }
+  return "unknown";  // btrfs shows another number for its subvolumes than for its mounts
+}
+
 json device_identity(const Device& device) {
   struct stat status {};
   json facts = {{"kind", device_kind(device)}, {"size_bytes", device.size_bytes()}, {"direct_io", device.direct_io()}};
-  if (::stat(device.path().c_str(), &status) == 0) {
+  if (device.kind() == Device::Kind::folder) {
+    facts["file_system"] = file_system_of(device.path());
+  } else if (::stat(device.path().c_str(), &status) == 0) {
     const fs::path sys = fmt::format("/sys/dev/block/{}:{}", ::major(status.st_rdev), ::minor(status.st_rdev));
     const fs::path queue = fs::exists(sys / "queue") ? sys / "queue" : sys / ".." / "queue";
     facts["model"] = read_trimmed(sys / "device/model", device.kind() == Device::Kind::loop ? "loop" : "unknown");
@@ -60,7 +85,7 @@ json device_identity(const Device& device) {
 json device_state(const Device& device) {
   json state;
   struct stat status {};
-  if (::stat(device.path().c_str(), &status) == 0) {
+  if (device.kind() != Device::Kind::folder && ::stat(device.path().c_str(), &status) == 0) {
     const fs::path sys = fmt::format("/sys/dev/block/{}:{}", ::major(status.st_rdev), ::minor(status.st_rdev));
     const fs::path queue = fs::exists(sys / "queue") ? sys / "queue" : sys / ".." / "queue";
     for (const char* name : {"scheduler", "nr_requests", "read_ahead_kb", "write_cache"}) {
@@ -230,6 +255,7 @@ Environment read_environment(const Device& device) {
       {"clocksource", read_trimmed("/sys/devices/system/clocksource/clocksource0/current_clocksource", "unknown")},
       {"device", device_state(device)},
       {"uid", ::geteuid()},
+      {"user_namespace", in_user_namespace()},
       {"cpu_ticks", cpu_ticks()},
   };
   if (const auto count = throttles()) {

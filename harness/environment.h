@@ -23,7 +23,7 @@ struct Environment {
 /// out (no counters, or another boot).
 [[nodiscard]] nlohmann::json disturbance_since(const nlohmann::json& state);
 
-/// "loop", "real", or "ubd": the image file that a guest kernel sees as a disk.
+/// "loop", "real", "folder", or "ubd": the image file that a guest kernel sees as a disk.
 [[nodiscard]] const char* device_kind(const Device& device);
 
 /// Google Benchmark's `context` object, filled as its own reporter would.

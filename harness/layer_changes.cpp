@@ -337,6 +337,20 @@ class RandomChanges {
   std::uint64_t serial_ = 0;
 };
 
+void leave_out(std::vector<LayerChanges>& layers, const PossibleChanges& possible) {
+  std::set<std::string> devices;
+  for (auto& layer : layers) {
+    std::erase_if(layer, [&](const LayerChange& change) {
+      if (change.kind == Kind::make_device && !possible.devices) {
+        devices.insert(change.path);
+        return true;
+      }
+      const bool on_device = devices.contains(change.path) || devices.contains(change.target);
+      return on_device || (change.kind == Kind::chown && !possible.owners);
+    });
+  }
+}
+
 }  // namespace
 
 Status apply_changes(const LayerChanges& changes, const std::filesystem::path& root, std::uint64_t serial) {
@@ -347,13 +361,17 @@ Status apply_changes(const LayerChanges& changes, const std::filesystem::path& r
   return applier.set_times();
 }
 
-std::vector<LayerChanges> make_layer_changes(std::uint64_t seed, bool user_xattrs) {
+std::vector<LayerChanges> make_layer_changes(std::uint64_t seed, const PossibleChanges& possible) {
+  const bool user_xattrs = possible.user_xattrs;
   Rng rng(seed, "semantic_check");
   RandomChanges random(rng);
   auto base = base_layer(user_xattrs);
   const auto seeded = random.next_layer(20);
   base.insert(base.end(), seeded.begin(), seeded.end());
-  return {base, awkward_layer(user_xattrs), reversing_layer(), random.next_layer(40), random.next_layer(40)};
+  std::vector<LayerChanges> layers = {base, awkward_layer(user_xattrs), reversing_layer(), random.next_layer(40),
+                                      random.next_layer(40)};
+  leave_out(layers, possible);
+  return layers;
 }
 
 }  // namespace sbench

@@ -49,14 +49,21 @@ using LayerChanges = std::vector<LayerChange>;
 [[nodiscard]] Status apply_changes(const LayerChanges& changes, const std::filesystem::path& root,
                                    std::uint64_t serial);
 
+/// What changes may ask for where they are carried out.
+struct PossibleChanges {
+  bool user_xattrs = true;  ///< a file system may know no user.*
+  bool devices = true;      ///< a user namespace has no device nodes
+  bool owners = true;       ///< one with a single user mapped has no others to give files to
+};
+
 /// Five layers: a base and four on top, the first of them with every awkward
-/// change there is, the last two random. `user_xattrs`: whether user.* may be used.
+/// change there is, the last two random; what is not `possible` is left out, with all that builds on it.
 ///
 /// Left out, because drivers may rightly differ: hard links are made and
 /// changed within one layer only (overlayfs breaks them at copy-up unless
 /// index=on); no directory of a lower layer is renamed (EXDEV is allowed);
 /// directories change xattrs only together with their mode, and times only with
 /// their entries (Docker's differ looks at nothing else).
-[[nodiscard]] std::vector<LayerChanges> make_layer_changes(std::uint64_t seed, bool user_xattrs);
+[[nodiscard]] std::vector<LayerChanges> make_layer_changes(std::uint64_t seed, const PossibleChanges& possible);
 
 }  // namespace sbench

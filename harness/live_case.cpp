@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "drivers/base/helper.h"
+#include "drivers/base/user_namespace.h"
 #include "harness/environment.h"
 
 namespace sbench {
@@ -45,6 +46,7 @@ Result<std::vector<double>> executions(double first_s, const std::function<Resul
 Status LiveCase::begin() {
   reset_helper_peak();
   sample_.started = utc_now();
+  sample_.device_counted = store_.device().counted();
   SBENCH_TRY_SET(space_before_, space());
   SBENCH_TRY_SET(delta_mark_, store_.device().counters());
   return {};
@@ -76,7 +78,14 @@ Status LiveCase::fixture(const LayerId& name, const std::function<Status()>& mak
 
 Status LiveCase::cold() {
   SBENCH_TRY(settle());
-  return store_.reopen(true);
+  if (!in_user_namespace()) {
+    return store_.reopen(true);
+  }
+  if (!store_.device().counted()) {
+    return cannot_run("the page cache cannot be emptied without root",
+                      "run sbench as root, or with --in uml; zfs:engine=userspace can be cold here");
+  }
+  return store_.reopen(false);  // its own I/O goes past the page cache, and its mounts' caches go with them
 }
 
 Status LiveCase::timed(std::string_view name, const std::function<Status()>& body) {
@@ -171,7 +180,7 @@ Result<Case::DeviceDelta> LiveCase::device_delta() {
   SBENCH_TRY_SET(const DeviceCounters now, store_.device().counters());
   const DeviceCounters delta = now - delta_mark_;
   delta_mark_ = now;
-  return DeviceDelta{delta.bytes_read, delta.bytes_written};
+  return DeviceDelta{delta.bytes_read, delta.bytes_written, store_.device().counted()};
 }
 
 Result<Case::Space> LiveCase::space() {

@@ -25,6 +25,7 @@ struct Sample {
   double real_s = 0;                         ///< sum of the timed phases
   ProcessCounters process;                   ///< over the timed phases
   DeviceCounters device;                     ///< over the timed phases, each until the device was quiet
+  bool device_counted = true;                ///< false: the device has no counters of its own, `device` says nothing
   std::uint64_t bytes_app_written = 0;
   std::uint64_t bytes_app_read = 0;
   std::int64_t space_bytes = 0;              ///< growth of the store over the whole case

@@ -55,6 +55,11 @@ struct SelectedVariant {
   bool requested = true;
 };
 
+/// An ordinary user has no device to make a file system on.
+Options preferred_options(const RunRequest& request) {
+  return request.rootless ? Options{{"backing", "folder"}} : Options();
+}
+
 std::vector<SelectedVariant> select_variants(const RunRequest& request) {
   check_storage_opts(request.storage_opts);
   std::vector<std::string> labels = request.drivers;
@@ -63,16 +68,17 @@ std::vector<SelectedVariant> select_variants(const RunRequest& request) {
       labels.push_back(spec.name);
     }
   }
+  const Options preferred = preferred_options(request);
   std::vector<SelectedVariant> variants;
   std::set<std::string> seen;
   for (const auto& label : labels) {
-    Variant variant = parse_variant(label, request.storage_opts);
+    Variant variant = parse_variant(label, request.storage_opts, preferred);
     if (seen.insert(variant.slug).second) {
       variants.push_back({std::move(variant), true});
     }
   }
   for (const char* companion : {kControl, kOverhead}) {
-    Variant variant = parse_variant(companion, request.storage_opts);
+    Variant variant = parse_variant(companion, request.storage_opts, preferred);
     if (seen.insert(variant.slug).second) {
       variants.insert(variants.begin(), {std::move(variant), false});
     }
@@ -203,6 +209,7 @@ Plan make_plan(const RunRequest& request) {
   plan.image = load_image_of(request);
   const std::string dockerfiles = take_dockerfiles(request);
   plan.blocks = request.blocks > 0 ? request.blocks : kProfileBlocks[static_cast<std::size_t>(profile)];
+  plan.control = parse_variant(kControl, request.storage_opts, preferred_options(request)).slug;
   for (auto& [variant, requested] : select_variants(request)) {
     const Availability availability = variant.spec->probe(variant.options);
     if (!availability.available) {

@@ -35,6 +35,7 @@ struct RunRequest {
   std::string platform;                   ///< of the image; empty: this machine's
   std::string kind = "manual";            ///< "nightly" and the like, for history
   std::string in = "host";                ///< which kernel: host, or uml (guest/guest_run.h)
+  bool rootless = false;                  ///< in a user namespace, on a folder instead of a device (backing=folder)
   std::string inject;                     ///< a slowdown on purpose (injection.h); empty: none
 };
 
@@ -65,6 +66,7 @@ struct Plan {
   int blocks = 0;
   std::uint64_t seed = 0;
   std::optional<Injection> injection;
+  std::string control;                     ///< slug of the control
   std::shared_ptr<const BaseImage> image;  ///< null without --image
   [[nodiscard]] std::size_t samples() const;
   /// False when nothing of what was asked for can run.

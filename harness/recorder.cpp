@@ -28,13 +28,6 @@ json metrics_json(const Sample& sample) {
   json metrics = {
       {"bytes_app_written", sample.bytes_app_written},
       {"bytes_app_read", sample.bytes_app_read},
-      {"bytes_dev_written", sample.device.bytes_written},
-      {"bytes_dev_read", sample.device.bytes_read},
-      {"dev_writes", sample.device.writes},
-      {"dev_reads", sample.device.reads},
-      {"dev_flushes", sample.device.flushes},
-      {"bytes_dev_discarded", sample.device.bytes_discarded},
-      {"dev_busy_s", static_cast<double>(sample.device.busy_ms) * 1e-3},
       {"cpu_user_s", sample.process.cpu_user_s},
       {"cpu_sys_s", sample.process.cpu_sys_s},
       {"cpu_helpers_s", sample.process.cpu_helpers_s},
@@ -46,6 +39,17 @@ json metrics_json(const Sample& sample) {
       {"inodes", sample.inodes},
       {"page_cache_bytes", sample.page_cache_bytes},
   };
+  if (sample.device_counted) {
+    metrics.update({
+        {"bytes_dev_written", sample.device.bytes_written},
+        {"bytes_dev_read", sample.device.bytes_read},
+        {"dev_writes", sample.device.writes},
+        {"dev_reads", sample.device.reads},
+        {"dev_flushes", sample.device.flushes},
+        {"bytes_dev_discarded", sample.device.bytes_discarded},
+        {"dev_busy_s", static_cast<double>(sample.device.busy_ms) * 1e-3},
+    });
+  }
   for (const auto& [name, value] : sample.metrics) {
     metrics[name] = value;
   }

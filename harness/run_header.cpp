@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "drivers/base/hash.h"
+#include "drivers/base/user_namespace.h"
 #include "harness/environment.h"
 #include "harness/runner.h"
 #include "workloads/content/base_image.h"
@@ -55,6 +56,24 @@ json workloads_json(const Plan& plan, std::string& suite) {
   return workloads;
 }
 
+/// What a run on a folder, in a user namespace, does not tell or do, a sentence each.
+json folder_limits() {
+  json limits = {
+      "bytes, requests and flushes of the device are not measured for drivers that keep directories: others write to the "
+      "same disk. zfs:engine=userspace counts its own, to and from an image file in the folder",
+      "space is what the store's files and directories have allocated, not what a file system of their own would use",
+      "the page cache cannot be emptied without root: cold cases are skipped, except with zfs:engine=userspace, which has "
+      "no cache but its own and its mount's",
+      "device nodes cannot be made in a user namespace: the semantic check leaves them out",
+  };
+  if (!may_give_files_away()) {
+    limits.push_back(
+        "no subordinate ids are mapped (/etc/subuid, newuidmap): all files of generated images belong to root, the semantic "
+        "check changes no owner, and what would is skipped");
+  }
+  return limits;
+}
+
 json capabilities_json(const Capabilities& capabilities) {
   return {{"stores_layers", capabilities.stores_layers},         {"native_diff", capabilities.native_diff},
           {"copies_whole_file", capabilities.copies_whole_file}, {"copies_at_prepare", capabilities.copies_at_prepare},
@@ -105,7 +124,7 @@ json request_json(const RunRequest& request) {
           {"recordings", request.recordings},
           {"image", request.image},         {"platform", request.platform},
           {"kind", request.kind},           {"in", request.in},
-          {"inject", request.inject}};
+          {"rootless", request.rootless},   {"inject", request.inject}};
 }
 
 RunRequest request_from_json(const json& value) {
@@ -130,6 +149,7 @@ RunRequest request_from_json(const json& value) {
   request.run_steps = value.value("run_steps", "replay");
   request.run_limit_s = value.value("run_limit_s", std::uint64_t{600});
   request.recordings = value.value("recordings", "");
+  request.rootless = value.value("rootless", false);
   request.inject = value.value("inject", "");  // results of before have none
   return request;
 }
@@ -150,7 +170,7 @@ json run_header(const RunRequest& request, const Plan& plan, const Device& devic
       {"command", command},
       {"request", request_json(request)},
       {"blocks_planned", plan.blocks},
-      {"control", {{"driver", "native"}, {"paired", true}}},
+      {"control", {{"driver", plan.control}, {"paired", true}}},
       {"device",
        {{"kind", device_kind(device)},
         {"path", device.path()},
@@ -163,6 +183,10 @@ json run_header(const RunRequest& request, const Plan& plan, const Device& devic
       {"environment",
        {{"identity", environment.identity}, {"version", environment.version}, {"state", environment.state}}},
   };
+  if (device.kind() == Device::Kind::folder) {
+    body["device"]["file_system"] = environment.identity.at("device").value("file_system", "unknown");
+    body["device"]["limits"] = folder_limits();
+  }
   if (!request.inject.empty()) {
     body["injected"] = request.inject;
   }

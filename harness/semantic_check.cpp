@@ -12,6 +12,7 @@
 
 #include "drivers/base/fd.h"
 #include "drivers/base/file.h"
+#include "drivers/base/user_namespace.h"
 #include "drivers/layer/tree.h"
 #include "harness/layer_changes.h"
 
@@ -53,7 +54,8 @@ class SemanticCheck {
 
   Result<SemanticFindings> run(std::uint64_t seed) {
     SBENCH_TRY_SET(const auto plain, PlainDirectory::make());
-    const auto layers = make_layer_changes(seed, plain.has_user_xattrs());
+    const auto layers = make_layer_changes(
+        seed, {.user_xattrs = plain.has_user_xattrs(), .devices = !in_user_namespace(), .owners = may_give_files_away()});
     for (std::size_t i = 0; i < layers.size() && found_.differences.empty(); ++i) {
       SBENCH_TRY(apply_changes(layers[i], plain.path(), i));
       SBENCH_TRY_SET(const Tree expected, read_tree(plain.path()));

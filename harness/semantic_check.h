@@ -26,7 +26,8 @@ struct SemanticFindings {
 /// What `known` declares (deviations.h) is excused, and told apart. An Error when
 /// the driver failed at an operation. Needs CAP_SYS_ADMIN: the plain
 /// directory is a private tmpfs that no crash can leave behind. On kernels whose
-/// tmpfs has no user xattrs (before 6.6) those are left out.
+/// tmpfs has no user xattrs (before 6.6) those are left out; so are device nodes in a user namespace, and
+/// other owners in one that has a single user.
 [[nodiscard]] Result<SemanticFindings> semantic_check(Driver& driver, std::uint64_t seed,
                                                       const std::vector<Deviation>& known = {});
 

@@ -87,8 +87,8 @@ Result<std::vector<std::string>> end_abandoned_sessions() {
 
 std::filesystem::path runtime_directory() { return "/run/sbench"; }
 
-Result<std::unique_ptr<Session>> Session::enter() {
-  const auto roots = runtime_directory() / "roots";
+Result<std::unique_ptr<Session>> Session::enter(std::filesystem::path roots) {
+  roots = roots.empty() ? runtime_directory() / "roots" : roots;
   SBENCH_TRY(make_directories(roots));
   if (::unshare(CLONE_NEWNS) != 0) {
     return errno_error("cannot make a mount namespace");
@@ -102,15 +102,17 @@ Result<std::unique_ptr<Session>> Session::enter() {
   if (::mount("sbench", roots.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755") != 0) {
     return errno_error("cannot mount a tmpfs at {}", roots.string());
   }
-  SBENCH_TRY(write_text_atomic(owner_file(), fmt::format("{} {} {}\n", ::getpid(), start_ticks_of(::getpid()),
-                                                         process_namespace())));
-  return std::unique_ptr<Session>(new Session());
+  if (roots == runtime_directory() / "roots") {
+    SBENCH_TRY(write_text_atomic(owner_file(), fmt::format("{} {} {}\n", ::getpid(), start_ticks_of(::getpid()),
+                                                           process_namespace())));
+  }
+  return std::unique_ptr<Session>(new Session(std::move(roots)));
 }
 
-Session::~Session() { ::umount2((runtime_directory() / "roots").c_str(), MNT_DETACH); }
+Session::~Session() { ::umount2(roots_.c_str(), MNT_DETACH); }
 
 Result<std::filesystem::path> Session::make_root(const std::string& name) {
-  auto root = runtime_directory() / "roots" / name;
+  auto root = roots_ / name;
   SBENCH_TRY(make_directories(root));
   return root;
 }

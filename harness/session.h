@@ -18,15 +18,17 @@ namespace sbench {
 
 class Session {
  public:
-  /// Call once, from the main thread, before other threads exist. EPERM without CAP_SYS_ADMIN.
-  [[nodiscard]] static Result<std::unique_ptr<Session>> enter();
+  /// Call once, from the main thread, before other threads exist. EPERM without CAP_SYS_ADMIN. `roots`: a folder to
+  /// cover with the tmpfs instead, for an ordinary user, who has none below /run.
+  [[nodiscard]] static Result<std::unique_ptr<Session>> enter(std::filesystem::path roots = {});
   ~Session();
 
   /// An empty directory of the private tmpfs for a driver's mounts.
   [[nodiscard]] Result<std::filesystem::path> make_root(const std::string& name);
 
  private:
-  Session() = default;
+  explicit Session(std::filesystem::path roots) : roots_(std::move(roots)) {}
+  std::filesystem::path roots_;
 };
 
 /// Ends what is still in a session whose process is dead: guards and servers see that themselves, unless they were killed

@@ -50,7 +50,7 @@ void check_storage_opts(const std::vector<std::string>& storage_opts) {
   }
 }
 
-Variant parse_variant(const std::string& text, const std::vector<std::string>& storage_opts) {
+Variant parse_variant(const std::string& text, const std::vector<std::string>& storage_opts, const Options& preferred) {
   const auto colon = text.find(':');
   Variant variant;
   variant.spec = &find_driver(text.substr(0, colon));
@@ -69,6 +69,11 @@ Variant parse_variant(const std::string& text, const std::vector<std::string>& s
     const auto [name, value] = split_option(rest.substr(0, comma), text);
     given[name] = value;
     rest = comma == std::string::npos ? std::string() : rest.substr(comma + 1);
+  }
+  for (const auto& option : variant.spec->options) {
+    if (const auto value = preferred.find(option.name); value != preferred.end()) {
+      given.insert(*value);
+    }
   }
   variant.options = complete_options(*variant.spec, given);
   variant.slug = variant.spec->name;

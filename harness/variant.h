@@ -16,8 +16,10 @@ struct Variant {
 };
 
 /// Parses "NAME[:opt=val[,opt=val…]]". `storage_opts` ("driver.opt=val") are
-/// applied first, so what stands in the variant wins. Throws UsageError.
-[[nodiscard]] Variant parse_variant(const std::string& text, const std::vector<std::string>& storage_opts = {});
+/// applied first, so what stands in the variant wins. `preferred` are values that options have which were given
+/// in neither, where the driver has such options. Throws UsageError.
+[[nodiscard]] Variant parse_variant(const std::string& text, const std::vector<std::string>& storage_opts = {},
+                                    const Options& preferred = {});
 
 /// Throws UsageError when a storage option names no known driver.
 void check_storage_opts(const std::vector<std::string>& storage_opts);

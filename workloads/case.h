@@ -106,6 +106,7 @@ class Case {
   struct DeviceDelta {
     std::uint64_t bytes_read = 0;
     std::uint64_t bytes_written = 0;
+    bool counted = true;  ///< false: this device cannot tell, and both are 0
   };
   [[nodiscard]] virtual Result<DeviceDelta> device_delta() = 0;
   /// Allocated space and inodes of the whole store now. Syncs the driver first.

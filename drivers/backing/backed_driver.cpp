@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "drivers/base/file.h"
+#include "drivers/layer/copy_tree.h"
 
 namespace sbench {
 
@@ -28,6 +29,10 @@ BackedDriver::~BackedDriver() {
 }
 
 Result<Usage> BackedDriver::store_usage() {
+  if (backing_.type() == BackingType::folder) {  // what the file system uses is not the store's alone
+    SBENCH_TRY_SET(const auto measured, measure_tree(root()));
+    return Usage{measured.bytes_allocated, measured.inodes};
+  }
   SBENCH_TRY(backing_.settle_space());
   struct statvfs info {};
   if (::statvfs(root().c_str(), &info) != 0) {

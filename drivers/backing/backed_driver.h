@@ -16,7 +16,8 @@ namespace sbench {
 class BackedDriver : public LayeredDriver {
  public:
   ~BackedDriver() override;
-  /// What the file system's own statistics (statvfs) call used.
+  /// What the file system's own statistics (statvfs) call used; in a folder, what its files and directories use (as often as
+  /// they have it, where the file system lets them share blocks).
   Result<Usage> store_usage() override;
   Status sync() override;
   std::vector<std::pair<std::string, std::string>> status() override;

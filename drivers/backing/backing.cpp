@@ -1,6 +1,7 @@
 #include "drivers/backing/backing.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "drivers/base/file.h"
 #include "drivers/base/process.h"
 #include "drivers/base/units.h"
+#include "drivers/base/user_namespace.h"
 
 namespace sbench {
 
@@ -26,7 +28,7 @@ struct Maker {
 };
 
 const Maker& maker_of(BackingType type) {
-  static const std::array<Maker, 4> makers = {{
+  static const std::array<Maker, 5> makers = {{
       {BackingType::ext4,
        "ext4",
        "e2fsprogs",
@@ -35,6 +37,7 @@ const Maker& maker_of(BackingType type) {
       {BackingType::xfs, "xfs", "xfsprogs", 300 * kMiB, {"mkfs.xfs", "-q", "-f", "-K", "-m", "reflink=1"}},
       {BackingType::btrfs, "btrfs", "btrfs-progs", 128 * kMiB, {"mkfs.btrfs", "-q", "-f", "-K"}},
       {BackingType::zfs, "zfs", "zfsutils-linux", 0, {"zpool"}},
+      {BackingType::folder, "folder", "", 0, {}},
   }};
   return makers[static_cast<std::size_t>(type)];
 }
@@ -51,17 +54,26 @@ struct XfsFreeBlocks {
 static_assert(sizeof(XfsFreeBlocks) == 128);
 constexpr auto kXfsFreeBlocks = _IOR('X', 58, XfsFreeBlocks);
 
+/// Whether a file in `folder` can be cloned (FICLONE), by doing so.
+bool can_clone(const std::filesystem::path& folder) {
+  const Fd source(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  const Fd target(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  return source.valid() && target.valid() && ::write(source.get(), "x", 1) == 1 &&
+         ::ioctl(target.get(), FICLONE, source.get()) == 0;
+}
+
 }  // namespace
 
 const char* to_string(BackingType type) { return maker_of(type).name; }
 
 OptionSpec backing_option() {
-  return {"backing", "ext4", "file system the layers are kept on", {"ext4", "xfs", "btrfs"}};
+  return {"backing", "ext4", "file system the layers are kept on; folder: one that is there, what an ordinary user has",
+          {"ext4", "xfs", "btrfs", "folder"}};
 }
 
 BackingType parse_backing(const Options& options) {
   const auto& name = options.at("backing");
-  for (const auto type : {BackingType::ext4, BackingType::xfs, BackingType::btrfs}) {
+  for (const auto type : {BackingType::ext4, BackingType::xfs, BackingType::btrfs, BackingType::folder}) {
     if (name == to_string(type)) {
       return type;
     }
@@ -75,6 +87,16 @@ Availability probe_backing(BackingType type) {
   const Maker& maker = maker_of(type);
   if (!may_mount()) {
     return Availability::no("mounting needs root (CAP_SYS_ADMIN)", "run sbench as root, or with --in uml");
+  }
+  if (type == BackingType::folder) {
+    return in_user_namespace() ? Availability::yes()
+                               : Availability::no("backing=folder is what an ordinary user's run is kept on; root has block devices",
+                                                  "leave backing out, or run sbench as an ordinary user");
+  }
+  if (in_user_namespace()) {
+    return Availability::no(fmt::format("{} is made on a block device and mounted by the machine's root alone, not in a user namespace",
+                                        maker.name),
+                            "run sbench as root, or with --in uml");
   }
   if (find_program(maker.command.front()).empty()) {
     return Availability::no(fmt::format("{} is not installed", maker.command.front()),
@@ -90,6 +112,10 @@ Availability probe_backing(BackingType type) {
 
 Status Backing::format(Device& device, BackingType type) {
   SBENCH_CHECK(type != BackingType::zfs);
+  if (type == BackingType::folder) {
+    return device.kind() == Device::Kind::folder ? device.discard_all()
+                                                 : plain_error(ENOTSUP, "{} is no folder, as backing=folder wants", device.path());
+  }
   const Maker& maker = maker_of(type);
   if (device.size_bytes() < maker.size_bytes_min) {
     return plain_error(ENOSPC, "{} is too small for {}: it has {}, at least {} are needed", device.path(), maker.name,
@@ -104,9 +130,11 @@ Status Backing::format(Device& device, BackingType type) {
 
 Result<Backing> Backing::mount(Device& device, BackingType type, const std::filesystem::path& root,
                                const std::string& data) {
-  Backing backing;
-  backing.root_ = root;
-  backing.type_ = type;
+  Backing backing(root, type);
+  if (type == BackingType::folder) {
+    SBENCH_TRY(backing.bind(device.store_folder()));
+    return backing;
+  }
   backing.mount_options_ = data.empty() ? "noatime" : "noatime," + data;
   if (is_mount_point(root)) {
     const auto there = find_mount(root);
@@ -127,10 +155,22 @@ Result<Backing> Backing::mount(Device& device, BackingType type, const std::file
   return backing;
 }
 
+Status Backing::bind(const std::filesystem::path& folder) {
+  if (is_mount_point(root_)) {
+    return plain_error(EBUSY, "{} is in use: something is mounted there", root_.string());
+  }
+  if (::mount(folder.c_str(), root_.c_str(), nullptr, MS_BIND, nullptr) != 0) {
+    return errno_error("cannot bind {} on {}", folder.string(), root_.string());
+  }
+  mounted_ = true;
+  const auto there = find_mount(root_);
+  mount_options_ = there ? "as the host's " + there->type : "as the host's";
+  reflink_ = can_clone(root_);
+  return {};
+}
+
 Backing Backing::take(const std::filesystem::path& root, BackingType type, bool adopted) {
-  Backing backing;
-  backing.root_ = root;
-  backing.type_ = type;
+  Backing backing(root, type);
   backing.mounted_ = !adopted;
   backing.adopted_ = adopted;
   return backing;
@@ -140,6 +180,7 @@ Backing::Backing(Backing&& other) noexcept
     : root_(std::move(other.root_)),
       type_(other.type_),
       mount_options_(std::move(other.mount_options_)),
+      reflink_(other.reflink_),
       mounted_(std::exchange(other.mounted_, false)),
       adopted_(other.adopted_) {}
 

@@ -6,6 +6,8 @@
 //          for the kernel to initialise in the background while we measure)
 //   xfs    mkfs.xfs -K -m reflink=1
 //   btrfs  mkfs.btrfs -K (metadata as mkfs.btrfs decides: two copies on one device)
+//   folder not made: an empty folder of a file system that is there, of a Device of that kind. What an
+//          ordinary user has; it is mounted (bound) as that file system is.
 // Discarding the device before is the caller's choice (Device::discard_all).
 //
 // Everything is mounted noatime: reading writes nothing, so that device writes
@@ -22,10 +24,10 @@
 namespace sbench {
 
 /// zfs only as something that is mounted already (Backing::take): its own programs make it.
-enum class BackingType { ext4, xfs, btrfs, zfs };
+enum class BackingType { ext4, xfs, btrfs, zfs, folder };
 [[nodiscard]] const char* to_string(BackingType type);
 
-/// The `backing` option of drivers that take any of them; ext4 by default.
+/// The `backing` option of drivers that take any of them; ext4 by default (harness/plan.h: for an ordinary user, folder).
 [[nodiscard]] OptionSpec backing_option();
 /// The type an option value names; a bug when it is none (complete_options() checks).
 [[nodiscard]] BackingType parse_backing(const Options& options);
@@ -57,8 +59,8 @@ class Backing {
   /// It was mounted before this process came, and stays when this object goes.
   [[nodiscard]] bool adopted() const { return adopted_; }
   [[nodiscard]] const std::string& mount_options() const { return mount_options_; }
-  /// Whether files can share data blocks (FICLONE).
-  [[nodiscard]] bool has_reflink() const { return type_ == BackingType::xfs || type_ == BackingType::btrfs; }
+  /// Whether files can share data blocks (FICLONE). For a folder, tried.
+  [[nodiscard]] bool has_reflink() const { return reflink_; }
 
   /// syncfs(2): data and metadata are on the device.
   [[nodiscard]] Status sync() const;
@@ -73,10 +75,13 @@ class Backing {
   [[nodiscard]] Status claim(const std::string& maker) const;
 
  private:
-  Backing() = default;
+  Backing(std::filesystem::path root, BackingType type)
+      : root_(std::move(root)), type_(type), reflink_(type == BackingType::xfs || type == BackingType::btrfs) {}
+  [[nodiscard]] Status bind(const std::filesystem::path& folder);
   std::filesystem::path root_;
-  BackingType type_ = BackingType::ext4;
+  BackingType type_;
   std::string mount_options_;
+  bool reflink_ = false;
   bool mounted_ = false;
   bool adopted_ = false;
 };

@@ -2,11 +2,14 @@
 
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <thread>
 
 #include "drivers/backing/mount_point.h"
+#include "drivers/base/fd.h"
+#include "drivers/base/user_namespace.h"
 
 namespace sbench {
 
@@ -24,7 +27,8 @@ std::string options_of(const OverlayMount& overlay, const std::string& prefix) {
   if (!overlay.upper.empty()) {
     text += ",upperdir=" + prefix + overlay.upper + ",workdir=" + prefix + overlay.work;
   }
-  return overlay.features.empty() ? text : text + "," + overlay.features;
+  text += overlay.features.empty() ? "" : "," + overlay.features;
+  return in_user_namespace() ? text + ",userxattr" : text;
 }
 
 int mount_in_thread(const OverlayMount& overlay, const std::string& options) {
@@ -58,10 +62,32 @@ Status mount_overlay(const OverlayMount& overlay) {
     code = mount_in_thread(overlay, short_options);
   }
   if (code != 0) {
-    return make_error(code, "cannot mount an overlay on {}{} ({})", base, overlay.target, overlay.features);
+    return make_error(code, "cannot mount an overlay on {}{} ({}){}", base, overlay.target, overlay.features,
+                      code == EINVAL && in_user_namespace()
+                          ? "; the file system of --image-dir may not be able to hold an upper layer, as overlayfs and NFS cannot"
+                          : "");
   }
   return {};
 }
+
+namespace {
+
+/// Asks for an overlay without any layer: EPERM comes before the complaint about that. From a thread with a mount
+/// namespace of its own: the process may not be in one that it may mount in yet.
+bool may_mount_overlay_here() {
+  bool may = false;
+  std::thread([&may] {
+    if (::unshare(CLONE_NEWNS) != 0) {
+      return;
+    }
+    const Fd context(static_cast<int>(::syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC)));
+    may = context.valid() &&
+          (::syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0 || errno != EPERM);
+  }).join();
+  return may;
+}
+
+}  // namespace
 
 Availability probe_overlay() {
   if (!may_mount()) {
@@ -70,6 +96,10 @@ Availability probe_overlay() {
   if (!kernel_has_file_system("overlay")) {
     return Availability::no("the kernel has no overlayfs",
                             "use a kernel with CONFIG_OVERLAY_FS, or load its module: modprobe overlay");
+  }
+  if (in_user_namespace() && !may_mount_overlay_here()) {
+    return Availability::no("this kernel mounts overlayfs for the machine's root alone (Linux 5.11 lets user namespaces do it)",
+                            "run sbench as root, or with --in uml; engine=userspace needs only FUSE");
   }
   return Availability::yes();
 }

@@ -23,9 +23,11 @@ struct OverlayMount {
 };
 
 /// Mounts it (noatime, as the backing is). E2BIG when even relative names do not fit in a page.
+/// In a user namespace with userxattr: overlayfs keeps its attributes in user.overlay.* then, and
+/// follows no redirects; `features` must not ask for any.
 [[nodiscard]] Status mount_overlay(const OverlayMount& overlay);
 
-/// Whether the kernel has overlayfs, in words for `sbench list`.
+/// Whether the kernel has overlayfs, for this process, in words for `sbench list`.
 [[nodiscard]] Availability probe_overlay();
 
 }  // namespace sbench

@@ -89,20 +89,6 @@ Result<Fd> make_nameless_file(const std::filesystem::path& folder) {
 
 }  // namespace
 
-DeviceCounters operator-(const DeviceCounters& after, const DeviceCounters& before) {
-  DeviceCounters delta;
-  delta.reads = after.reads - before.reads;
-  delta.bytes_read = after.bytes_read - before.bytes_read;
-  delta.writes = after.writes - before.writes;
-  delta.bytes_written = after.bytes_written - before.bytes_written;
-  delta.discards = after.discards - before.discards;
-  delta.bytes_discarded = after.bytes_discarded - before.bytes_discarded;
-  delta.flushes = after.flushes - before.flushes;
-  delta.busy_ms = after.busy_ms - before.busy_ms;
-  delta.in_flight = after.in_flight;
-  return delta;
-}
-
 Result<std::unique_ptr<Device>> Device::over_image(int image_fd) {
   SBENCH_TRY_SET(LoopDevice loop, bind_loop(image_fd));
   std::unique_ptr<Device> device(new Device());
@@ -172,7 +158,55 @@ Result<std::unique_ptr<Device>> Device::open_path(const std::filesystem::path& p
   return device;
 }
 
+Result<std::unique_ptr<Device>> Device::take_folder(const std::filesystem::path& folder, std::uint64_t size_bytes) {
+  std::unique_ptr<Device> device(new Device());
+  device->kind_ = Kind::folder;
+  device->path_ = folder.string();
+  device->size_bytes_ = size_bytes;
+  SBENCH_TRY(device->discard_all());
+  return device;
+}
+
+Device::~Device() {
+  if (kind_ == Kind::folder && !path_.empty()) {
+    static_cast<void>(remove_tree(path_));
+  }
+}
+
+const char* Device::kind_name() const {
+  switch (kind_) {
+    case Kind::loop: return "loop";
+    case Kind::real: return "real";
+    case Kind::folder: return "folder";
+  }
+  return "unknown";
+}
+
+IoSource Device::io() {
+  if (kind_ != Kind::folder) {
+    return {path_, nullptr};
+  }
+  if (io_.counters == nullptr) {
+    io_ = {path_ + "/image", IoSource::make_counters()};
+  }
+  return io_;
+}
+
+Status Device::empty_folder() {
+  io_ = {};
+  SBENCH_TRY(remove_tree(store_folder()));
+  SBENCH_TRY(make_directories(store_folder()));
+  SBENCH_TRY_SET(const Fd image, open_file(path_ + "/image", O_RDWR | O_CREAT | O_TRUNC, 0600));
+  if (::ftruncate(image.get(), static_cast<off_t>(size_bytes_)) != 0) {
+    return errno_error("cannot make an image of {} in {}", human_size(static_cast<double>(size_bytes_)), path_);
+  }
+  return {};
+}
+
 Result<DeviceCounters> Device::counters() const {
+  if (kind_ == Kind::folder) {
+    return io_.read();
+  }
   struct stat status {};
   if (::stat(path_.c_str(), &status) != 0) {
     return errno_error("cannot inspect {}", path_);
@@ -211,6 +245,9 @@ Status Device::claim(int patience_ms) {
 }
 
 Status Device::discard_all() {
+  if (kind_ == Kind::folder) {
+    return empty_folder();
+  }
   Fd opened;
   int fd = fd_.get();
   if (claim_.valid()) {

@@ -1,5 +1,6 @@
 // kernel_engine.cpp: dm-thin through libdevmapper, as one of the driver's two engines.
 #include "drivers/backing/mount_point.h"
+#include "drivers/base/user_namespace.h"
 #include "drivers/devicemapper/dm_device.h"
 #include "drivers/devicemapper/kernel_pool.h"
 
@@ -15,6 +16,10 @@ Availability probe(const Options&) {
   }
   if (!may_mount()) {
     return Availability::no("the device mapper needs root (CAP_SYS_ADMIN)", "run sbench as root, or with --in uml");
+  }
+  if (in_user_namespace()) {
+    return Availability::no("the device mapper obeys the machine's root alone, not a user namespace's",
+                            "run sbench as root, or with --in uml");
   }
   if (!dm_target_version("thin-pool")) {
     return Availability::no("the kernel's device mapper has no thin-pool target",

@@ -26,6 +26,7 @@
 #include "drivers/backing/while_busy.h"
 #include "drivers/base/file.h"
 #include "drivers/base/units.h"
+#include "drivers/base/user_namespace.h"
 #include "drivers/block/device.h"
 #include "drivers/block/direct_device.h"
 #include "drivers/devicemapper/exported_files.h"
@@ -366,6 +367,11 @@ class UserspaceDevices final : public ThinDevices {
 Availability probe(const Options& options) {
   if (!may_mount()) {
     return Availability::no("mounting needs root (CAP_SYS_ADMIN)", "run sbench as root", EngineClass::userspace);
+  }
+  if (in_user_namespace()) {
+    return Availability::no("a layer is an ext4 or xfs on a block device made of a FUSE file, and both loop devices and such "
+                            "file systems are the machine's root's alone, not a user namespace's",
+                            "run sbench as root", EngineClass::userspace);
   }
   const Status ublk = ublk::usable();
   if (options.at("dm.export") == "ublk" && !ublk.ok()) {

@@ -246,15 +246,24 @@ Status move_mount_to(const Fd& where, const std::filesystem::path& target) {
   return moved;
 }
 
+/// `path` as `own`, in the working directory: the device again, or, where no device nodes can be made, the host's shown there.
+bool show_device(const char* path, const char* own) {
+  struct stat device {};
+  if (::stat(path, &device) != 0) {
+    return false;
+  }
+  if (::mknod(own, S_IFCHR | 0600, device.st_rdev) == 0) {
+    return true;
+  }
+  const Fd empty(::open(own, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
+  return empty.valid() && ::mount(path, own, nullptr, MS_BIND, nullptr) == 0;
+}
+
 /// Leaves nothing of what copy_mounts() copied but a root with the two devices that a server opens.
 Status drop_mounts() {
   constexpr const char* kRoot = "/proc";  // any directory; in this namespace nobody else looks at it
-  struct stat fuse {};
-  struct stat null {};
-  if (::stat("/dev/fuse", &fuse) != 0 || ::stat("/dev/null", &null) != 0 ||
-      ::mount("none", kRoot, "tmpfs", 0, "mode=0700,size=64k") != 0 ||
-      ::chdir(kRoot) != 0 || ::mkdir("dev", 0700) != 0 || ::mknod("dev/fuse", S_IFCHR | 0600, fuse.st_rdev) != 0 ||
-      ::mknod("dev/null", S_IFCHR | 0600, null.st_rdev) != 0 ||
+  if (::mount("none", kRoot, "tmpfs", 0, "mode=0700,size=64k") != 0 || ::chdir(kRoot) != 0 || ::mkdir("dev", 0700) != 0 ||
+      !show_device("/dev/fuse", "dev/fuse") || !show_device("/dev/null", "dev/null") ||
       ::syscall(SYS_pivot_root, ".", ".") != 0 || ::umount2(".", MNT_DETACH) != 0 || ::chdir("/") != 0) {
     return errno_error("cannot give up the mounts of the parent");
   }

@@ -270,7 +270,7 @@ Status LayerBranch::set_opaque(int directory, const std::string& path) {
   if (style_ == WhiteoutStyle::aufs) {
     return make_aufs_mark(directory, kOpaqueName, path);
   }
-  if (::fsetxattr(directory, kOpaqueXattr, "y", 1, 0) != 0) {
+  if (::fsetxattr(directory, overlay_opaque_xattr(), "y", 1, 0) != 0) {
     return errno_error("cannot make the directory {} opaque", path);
   }
   return {};

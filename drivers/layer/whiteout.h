@@ -19,7 +19,8 @@ inline constexpr const char* kOpaqueName = ".wh..wh..opq";
 /// The file that all of an aufs branch's whiteouts are hard links to.
 inline constexpr const char* kAufsBaseName = ".wh..wh.aufs";
 
-inline constexpr const char* kOpaqueXattr = "trusted.overlay.opaque";
+/// That attribute's name: trusted.overlay.opaque, or user.overlay.opaque in a user namespace, which has no trusted.*.
+[[nodiscard]] const char* overlay_opaque_xattr();
 
 /// A character device 0:0.
 [[nodiscard]] inline bool is_overlay_whiteout(const struct stat& status) {

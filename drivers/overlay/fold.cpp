@@ -8,6 +8,7 @@
 
 #include "drivers/backing/metadata.h"
 #include "drivers/base/file.h"
+#include "drivers/layer/whiteout.h"
 
 namespace sbench {
 
@@ -37,7 +38,7 @@ Result<struct stat> inspect(const fs::path& path) {
 
 bool is_opaque(const fs::path& directory) {
   char value = 0;
-  return ::lgetxattr(directory.c_str(), "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
+  return ::lgetxattr(directory.c_str(), overlay_opaque_xattr(), &value, 1) == 1 && value == 'y';
 }
 
 /// Makes `target` a directory, an empty one when `source` hides what was there.

@@ -20,6 +20,7 @@
 #include "drivers/backing/mount_point.h"
 #include "drivers/backing/overlay_mount.h"
 #include "drivers/base/file.h"
+#include "drivers/base/user_namespace.h"
 #include "drivers/layer/apply.h"
 #include "drivers/layer/copy_tree.h"
 #include "drivers/overlay/fold.h"
@@ -29,7 +30,10 @@ namespace sbench {
 namespace {
 
 constexpr int kUnmountPatience_ms = 1000;
-constexpr const char* kFeatures = "index=off,metacopy=off,redirect_dir=off";
+
+const char* features() {
+  return in_user_namespace() ? "index=off,metacopy=off,redirect_dir=nofollow" : "index=off,metacopy=off,redirect_dir=off";
+}
 
 Capabilities capabilities_of(BackingType backing) {
   Capabilities capabilities;
@@ -102,7 +106,7 @@ class OverlayDriver final : public BackedDriver {
   std::vector<std::pair<std::string, std::string>> status() override {
     auto rows = BackedDriver::status();
     rows.emplace_back("Supports d_type", "true");  // every backing is made with it
-    rows.emplace_back("Overlay Mount Options", fmt::format("noatime,{}", kFeatures));
+    rows.emplace_back("Overlay Mount Options", fmt::format("noatime,{}", features()));
     return rows;
   }
 
@@ -182,7 +186,7 @@ class OverlayDriver final : public BackedDriver {
     }
     const std::string layer = "layers/" + id;
     const std::string lower = path_exists(root_of(id)) ? layer + "/root" : "layers/" + *row.parent + "/root";
-    SBENCH_TRY(mount_overlay({root(), lower, layer + "/upper", layer + "/work", layer + "/merged", kFeatures}));
+    SBENCH_TRY(mount_overlay({root(), lower, layer + "/upper", layer + "/work", layer + "/merged", features()}));
     return Shown{merged, false};
   }
 

@@ -14,6 +14,8 @@
 // index=on keeps part of a layer's truth in its work directory (index_links.h):
 // the diff directory alone does not tell then, and commit makes it whole.
 //
+// In a user namespace the attributes are user.overlay.* (userxattr), and the kernel follows no redirects.
+//
 // volatile=on: overlayfs marks the work directory at mount and refuses to mount
 // it again. The mark is removed before each mount: the promise given up is the
 // one about a crash, and a benchmark's store is made afresh after a crash.
@@ -27,6 +29,7 @@
 #include "drivers/backing/overlay_mount.h"
 #include "drivers/base/file.h"
 #include "drivers/base/hash.h"
+#include "drivers/base/user_namespace.h"
 #include "drivers/driver.h"
 #include "drivers/fuse/served_driver.h"
 #include "drivers/layer/copy_tree.h"
@@ -85,6 +88,9 @@ Status check_options(const Options& options) {
 }
 
 std::string features_of(const Options& options) {
+  if (in_user_namespace()) {  // with userxattr there is nothing else, and only this way of saying so
+    return "index=off,metacopy=off,redirect_dir=nofollow";
+  }
   return fmt::format("index={},metacopy={},redirect_dir={}", options.at("index"), options.at("metacopy"),
                      redirect_dir_of(options));
 }
@@ -146,7 +152,7 @@ class Overlay2Driver final : public fuse::ServedDriver {
     rows.emplace_back("Engine", userspace_ ? "union_fs over FUSE (userspace)" : "overlayfs (kernel)");
     rows.emplace_back("Supports d_type", "true");  // every backing is made with it
     rows.emplace_back("Native Overlay Diff", capabilities().native_diff ? "true" : "false");
-    rows.emplace_back("userxattr", "false");
+    rows.emplace_back("userxattr", in_user_namespace() ? "true" : "false");
     rows.emplace_back("Overlay Mount Options", "noatime," + features_of(options_) + volatile_suffix());
     rows.emplace_back("Lower Layers Max", std::to_string(kLowersMax));
     return rows;
@@ -292,6 +298,7 @@ class Overlay2Driver final : public fuse::ServedDriver {
   Status serve(const LayerId& id, bool writable, const std::filesystem::path& merged) {
     UnionOptions wanted;
     wanted.dialect = UnionDialect::overlay;
+    wanted.userxattr = in_user_namespace();
     wanted.redirect_dir = redirect_dir_of(options_) == "on";
     wanted.metacopy = options_.at("metacopy") == "on";
     wanted.sync = options_.at("volatile") == "on" ? UnionSync::none : UnionSync::copy_up;
@@ -341,6 +348,14 @@ Availability probe_overlay2(const Options& options) {
   const auto& engine = options.at("engine");
   if (const auto status = check_options(options); !status.ok()) {
     return Availability::no(status.error().what, "change the options");
+  }
+  for (const auto* feature : {"index", "metacopy", "redirect_dir"}) {
+    const bool asked = options.at(feature) == "on" || options.at(feature) == "follow";
+    if (asked && in_user_namespace()) {
+      return Availability::no(
+          fmt::format("there is no {}={} in a user namespace: any user could forge what it relies on", feature, options.at(feature)),
+          fmt::format("leave {} out, or run sbench as root, or with --in uml", feature));
+    }
   }
   Availability kernel = engine != "userspace" ? probe_kernel(options) : Availability();
   if (kernel.available || engine == "kernel" || options.at("index") == "on") {

@@ -11,6 +11,7 @@
 
 #include "drivers/backing/mount_point.h"
 #include "drivers/base/process.h"
+#include "drivers/base/user_namespace.h"
 #include "drivers/zfs/fuse_daemon.h"
 #include "drivers/zfs/tool_pool.h"
 
@@ -78,6 +79,9 @@ Availability probe(const Options& options) {
   }
   if (!may_mount() || ::access("/dev/fuse", R_OK | W_OK) != 0) {
     return no("zfs-fuse needs root (CAP_SYS_ADMIN) and /dev/fuse", "run sbench as root");
+  }
+  if (in_user_namespace()) {
+    return no("zfs-fuse wants a block device, and a user namespace has none", "run sbench as root");
   }
   if (const auto& record = options.at("recordsize"); record == "256K" || record == "512K" || record == "1M") {
     return no("zfs-fuse's records end at 128K", "use a recordsize of at most 128K");

@@ -3,6 +3,7 @@
 
 #include "drivers/backing/mount_point.h"
 #include "drivers/base/process.h"
+#include "drivers/base/user_namespace.h"
 #include "drivers/zfs/tool_pool.h"
 
 namespace sbench::zfs {
@@ -17,6 +18,10 @@ Availability probe(const Options&) {
   }
   if (!may_mount()) {
     return Availability::no("zfs needs root (CAP_SYS_ADMIN)", "run sbench as root, or with --in uml");
+  }
+  if (in_user_namespace()) {
+    return Availability::no("a zpool is imported by the machine's root alone, not a user namespace's",
+                            "run sbench as root, or with --in uml; engine=userspace can run here");
   }
   if (find_program("zpool").empty() || find_program("zfs").empty()) {
     return Availability::no("the programs zpool and zfs are not installed", "install the package zfsutils-linux");

@@ -16,7 +16,6 @@
 #include "drivers/backing/while_busy.h"
 #include "drivers/base/file.h"
 #include "drivers/base/units.h"
-#include "drivers/block/direct_device.h"
 #include "drivers/cow_fs/pool_files.h"
 #include "drivers/fuse/layer_servers.h"
 #include "drivers/fuse/pool_place.h"
@@ -62,10 +61,10 @@ cow_fs::SyncMode sync_mode(const Options& options) {
 }
 
 /// In the server's process.
-Result<std::unique_ptr<FileSystem>> open_pool(const std::string& device, const cow_fs::OpenOptions& options,
+Result<std::unique_ptr<FileSystem>> open_pool(const IoSource& device, const cow_fs::OpenOptions& options,
                                               const cow_fs::DatasetOptions& datasets, const fs::path& directory) {
-  SBENCH_TRY_SET(auto place, fuse::PoolPlace::take(directory, device));
-  SBENCH_TRY_SET(auto io, DirectDevice::open(device));
+  SBENCH_TRY_SET(auto place, fuse::PoolPlace::take(directory, device.path));
+  SBENCH_TRY_SET(auto io, device.open());
   SBENCH_TRY_SET(auto pool, cow_fs::Pool::open(*io, options));
   std::move(place).keep();
   return std::unique_ptr<FileSystem>(new cow_fs::PoolFiles(std::move(io), std::move(pool), datasets));
@@ -190,7 +189,7 @@ Status format(Device& device, const Options& options) {
                        human_size(static_cast<double>(device.size_bytes())), format_size(kPoolBytesMin));
   }
   device.release_exclusive();
-  SBENCH_TRY_SET(const auto io, DirectDevice::open(device.path()));
+  SBENCH_TRY_SET(const auto io, device.io().open());
   SBENCH_TRY(cow_fs::Pool::format(*io));
   cow_fs::OpenOptions quiet;
   quiet.commit_interval_ms = 0;
@@ -208,7 +207,7 @@ Result<std::unique_ptr<Datasets>> open(Device& device, const Options& options, c
   const bool stands = is_mount_point(store) && is_mount_point(directory);
   if (stands) {
     SBENCH_TRY_SET(auto server, fuse::ServerProcess::adopt(directory, record_of(directory)));
-    return std::unique_ptr<Datasets>(new UserspaceDatasets(directory, device.path(), std::move(server), true));
+    return std::unique_ptr<Datasets>(new UserspaceDatasets(directory, device.io().path, std::move(server), true));
   }
   cow_fs::OpenOptions pool_options;
   pool_options.sync = sync_mode(options);
@@ -219,11 +218,11 @@ Result<std::unique_ptr<Datasets>> open(Device& device, const Options& options, c
   server_options.gives_up_mounts = true;  // it must not hold the bind mounts of its own files
   server_options.linger_ms = kLinger_ms;
   server_options.capabilities = fuse::kPoolServerCapabilities;
-  SBENCH_TRY_SET(auto server, fuse::ServerProcess::start(directory, server_options, [path = device.path(), pool_options, datasets,
+  SBENCH_TRY_SET(auto server, fuse::ServerProcess::start(directory, server_options, [io = device.io(), pool_options, datasets,
                                                                                    directory] {
-    return open_pool(path, pool_options, datasets, directory);
+    return open_pool(io, pool_options, datasets, directory);
   }));
-  return std::unique_ptr<Datasets>(new UserspaceDatasets(directory, device.path(), std::move(server), false));
+  return std::unique_ptr<Datasets>(new UserspaceDatasets(directory, device.io().path, std::move(server), false));
 }
 
 Availability probe(const Options&) { return fuse::probe_fuse(); }

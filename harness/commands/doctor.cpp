@@ -11,6 +11,7 @@
 #include "drivers/base/file.h"
 #include "drivers/base/privileges.h"
 #include "drivers/base/process.h"
+#include "drivers/base/user_namespace.h"
 #include "drivers/deviations.h"
 #include "drivers/fuse/server_process.h"
 #include "harness/cli.h"
@@ -32,15 +33,6 @@ Check program_check(const std::string& program, const std::string& what_for, con
   const std::string path = find_program(program);
   return {program, !path.empty(), path.empty() ? "missing" : path,
           fmt::format("needed for {}: install {}", what_for, package)};
-}
-
-/// Whether "root" is one of a user namespace (user_namespaces(7)): then what it may do is not what a run needs.
-bool in_user_namespace() {
-  std::istringstream map(read_trimmed("/proc/self/uid_map"));
-  std::uint64_t inside = 0;
-  std::uint64_t outside = 0;
-  std::uint64_t count = 0;
-  return (map >> inside >> outside >> count) && (inside != 0 || outside != 0 || count != 0xffffffff);
 }
 
 std::vector<Check> host_checks() {
@@ -120,7 +112,7 @@ int doctor_command(Console& console) {
       if (!availability.reason.empty()) {
         console.out << fmt::format("       {:<14} {}\n", "", availability.reason);
       }
-      runnable += spec.capabilities.stores_layers && !in_user_namespace() ? 1 : 0;
+      runnable += spec.capabilities.stores_layers ? 1 : 0;
       for (const Deviation deviation : known_deviations(spec.name)) {
         console.out << fmt::format("       {:<14} deviates: {}\n", "", to_string(deviation));
       }

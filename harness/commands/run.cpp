@@ -14,13 +14,16 @@
 #include "drivers/base/file.h"
 #include "drivers/base/units.h"
 #include "drivers/base/usage_error.h"
+#include "drivers/base/user_namespace.h"
 #include "drivers/block/guard.h"
 #include "drivers/leftovers.h"
 #include "harness/cli.h"
 #include "harness/data_root.h"
+#include "harness/guest/guard_process.h"
 #include "harness/guest/guest_run.h"
 #include "harness/reports.h"
 #include "harness/runner.h"
+#include "workloads/content/fixtures.h"
 #include "workloads/dockerfile/run_step.h"
 
 namespace sbench {
@@ -48,7 +51,9 @@ struct RunFlags {
 
 void print_plan(const Plan& plan, const RunRequest& request, std::ostream& out) {
   out << fmt::format("device    {}\n",
-                     request.device.empty()
+                     request.rootless ? fmt::format("a folder in {}: device bytes are not measured, except of engines that keep an image file",
+                                                    request.image_dir)
+                     : request.device.empty()
                          ? fmt::format("loop image of {} in {}", request.image_size, request.image_dir)
                          : request.device + " (every byte on it will be overwritten)");
   out << fmt::format("blocks    {} (each formats every driver afresh; order from seed {})\n", plan.blocks, plan.seed);
@@ -269,9 +274,35 @@ Status keep_data_root(const RunFlags& flags, const Plan& plan, Progress& progres
   return {};
 }
 
+/// Where an ordinary user's run works: a folder, which a guard removes when the run is killed.
+struct Workplace {
+  std::unique_ptr<GuardProcess> guard;  ///< bids farewell once the folder is gone
+  std::unique_ptr<Device> device;
+  [[nodiscard]] std::filesystem::path roots() const {
+    return device ? std::filesystem::path(device->path()) / "roots" : std::filesystem::path();
+  }
+};
+
+Status make_workplace(const RunRequest& request, Workplace& workplace) {
+  std::string folder = (std::filesystem::absolute(request.image_dir) / "sbench-run-XXXXXX").string();
+  if (::mkdtemp(folder.data()) == nullptr) {
+    return errno_error("cannot make a folder in {}; name another with --image-dir", request.image_dir);
+  }
+  SBENCH_TRY_SET(workplace.device, Device::take_folder(folder, parse_size(request.image_size, "--image-size")));
+  SBENCH_TRY(make_directories(workplace.roots()));
+  SBENCH_TRY_SET(workplace.guard, GuardProcess::start(folder));
+  return {};
+}
+
 int measure(RunFlags& flags, const Plan& plan, CommandContext& context) {
   Console& console = context.console;
-  auto session = Session::enter();
+  Workplace workplace;
+  if (flags.request.rootless) {
+    if (const Status made = make_workplace(flags.request, workplace); !made.ok()) {
+      return report_error(made.error(), console);
+    }
+  }
+  auto session = Session::enter(workplace.roots());
   if (!session.ok()) {
     return report_error(session.error(), console);
   }
@@ -282,11 +313,12 @@ int measure(RunFlags& flags, const Plan& plan, CommandContext& context) {
   if (!undone->empty()) {
     console.err << fmt::format("removed what a killed run left: {}\n", fmt::join(*undone, ", "));
   }
-  auto device = open_device(flags, console);
-  if (!device.ok()) {
-    return report_error(device.error(), console);
+  auto opened = workplace.device ? Result<std::unique_ptr<Device>>(nullptr) : open_device(flags, console);
+  if (!opened.ok()) {
+    return report_error(opened.error(), console);
   }
-  auto recorder = open_recorder(flags, plan, **device, context);
+  Device& device = workplace.device ? *workplace.device : **opened;  // a folder can go when nothing is mounted there any more
+  auto recorder = open_recorder(flags, plan, device, context);
   if (!recorder.ok()) {
     return report_error(recorder.error(), console);
   }
@@ -296,7 +328,7 @@ int measure(RunFlags& flags, const Plan& plan, CommandContext& context) {
   for (const auto& skip : plan.skips) {
     progress.message(fmt::format("skipping {}: {}", skip.variant.label, skip.reason));
   }
-  const auto outcome = carry_out(plan, flags.request.budget_s, **device, **session, **recorder, progress);
+  const auto outcome = carry_out(plan, flags.request.budget_s, device, **session, **recorder, progress);
   progress.finish();
   if (!outcome.ok()) {
     return report_error(outcome.error(), console);
@@ -343,6 +375,40 @@ void check_keep(const RunFlags& flags) {
   }
 }
 
+/// An ordinary user's run moves into a user namespace of its own; or the exit code of why it cannot.
+int take_user_namespace(RunFlags& flags, Console& console) {
+  RunRequest& request = flags.request;
+  const bool ordinary = ::geteuid() != 0 || in_user_namespace();
+  if (!flags.resume.empty() && request.rootless != ordinary) {
+    throw UsageError("{} was begun {}; resume it {}", flags.resume, request.rootless ? "by an ordinary user" : "by root",
+                     request.rootless ? "as that user" : "as root");
+  }
+  request.rootless = ordinary;
+  if (!ordinary) {
+    return kExitOk;
+  }
+  const auto cannot = [&](const std::string& why) {
+    console.err << fmt::format("sbench: run cannot run here: {}\n", why);
+    return unsupported(flags);
+  };
+  if (!request.device.empty()) {
+    return cannot("--device needs root to format a device and mount file systems; run it with sudo, or without --device");
+  }
+  if (!flags.keep.empty()) {
+    return cannot("--keep needs root: a data root of a user namespace's files is of no use outside of it; run it with sudo");
+  }
+  if (::geteuid() != 0) {
+    if (const Status entered = enter_user_namespace(); !entered.ok()) {
+      return cannot(fmt::format("without root, it takes a user namespace, and {}; or run with sudo, or with --in uml",
+                                entered.error().what));
+    }
+  }
+  if (!request.image.empty() && !request.image.starts_with("profile:") && !may_give_files_away()) {
+    return cannot(fmt::format("--image has files of several owners, and {}; {}", kNoOtherOwners, kSubordinateIds));
+  }
+  return kExitOk;
+}
+
 int run_command(RunFlags& flags, CommandContext& context) {
   Console& console = context.console;
   static_cast<void>(parse_progress(flags.progress, console.err_is_terminal));
@@ -354,6 +420,11 @@ int run_command(RunFlags& flags, CommandContext& context) {
     complete_request(flags);
   }
   check_keep(flags);
+  if (flags.request.in == "host" && !is_inner_run(flags.request)) {
+    if (const int code = take_user_namespace(flags, console); code != kExitOk) {
+      return code;
+    }
+  }
   const Plan plan = make_plan(flags.request);
   if (flags.request.in == "uml" && !is_inner_run(flags.request)) {
     return measure_inside(flags, context);
@@ -362,16 +433,10 @@ int run_command(RunFlags& flags, CommandContext& context) {
     print_plan(plan, flags.request, console.out);
     return kExitOk;
   }
-  if (::geteuid() != 0) {
-    console.err
-        << "sbench: run needs root to format a device and mount file systems; run it with sudo, or with --in uml\n";
-    return unsupported(flags);
-  }
-  if (flags.request.device.empty()) {
+  if (flags.request.device.empty() && !flags.request.rootless) {
     if (const auto control = open_file("/dev/loop-control", O_RDWR); !control.ok()) {
-      console.err << fmt::format("sbench: run needs loop devices: {}{}; name a device with --device, or run with --in uml\n",
-                                 control.error().what,
-                                 control.error().code == EACCES ? " (root of a user namespace is not the machine's)" : "");
+      console.err << fmt::format("sbench: run needs loop devices: {}; name a device with --device, or run with --in uml\n",
+                                 control.error().what);
       return unsupported(flags);
     }
   }

@@ -9,7 +9,6 @@
 #include <cerrno>
 
 #include "drivers/base/file.h"
-#include "drivers/base/privileges.h"
 
 namespace sbench {
 namespace {
@@ -19,7 +18,7 @@ constexpr pid_t kFarewell = -1;
 [[noreturn]] void guard(int line, const std::filesystem::path& directory) {
   ::setsid();
   ::prctl(PR_SET_NAME, "sbench-guard");
-  keep_only(CapabilitySet{CAP_KILL, CAP_DAC_OVERRIDE});  // to end what it watches, and to remove its folder
+  keep_only(kGuardCapabilities);
   refuse_new_privileges();
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) {
     ::signal(number, SIG_IGN);

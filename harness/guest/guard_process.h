@@ -1,8 +1,8 @@
 // guard_process.h: a small process that outlives this one just long enough to clean up.
 //
 // A user-mode kernel is a group of processes; only its first can be made to die
-// with us. A soak has a folder that nobody else would remove. The guard waits for the end of a pipe that this process holds: when
-// that comes without a farewell, it kills the group and deletes the folder.
+// with us. A soak, and a run without root, have a folder that nobody else would remove. The guard waits for the end of a
+// pipe that this process holds: when that comes without a farewell, it kills the group and deletes the folder.
 // It ignores the terminal's signals, and has no other task.
 #pragma once
 
@@ -14,7 +14,12 @@
 #include "drivers/base/fd.h"
 #include "drivers/base/result.h"
 
+#include "drivers/base/privileges.h"
+
 namespace sbench {
+
+/// What a guard keeps: to end what it watches, and to remove a folder with files of several owners.
+inline constexpr CapabilitySet kGuardCapabilities{CAP_KILL, CAP_DAC_OVERRIDE, CAP_FOWNER};
 
 class GuardProcess {
  public:

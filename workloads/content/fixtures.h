@@ -74,6 +74,11 @@ struct SmallFile {
 
 // States of caches and the device.
 
+/// For Case::cannot_run(), where may_give_files_away() (base/user_namespace.h) says no.
+inline constexpr const char* kNoOtherOwners = "a user namespace with one user mapped has no other owners to give files to";
+inline constexpr const char* kSubordinateIds =
+    "give the user ranges in /etc/subuid and /etc/subgid and install newuidmap (Debian: uidmap), or run sbench as root";
+
 /// Waits until everything written before is on the device and the device is quiet.
 [[nodiscard]] Status quiet(Case& c);
 /// Empties all caches and flags the sample with what a probe of the page cache said:

@@ -8,6 +8,7 @@
 
 #include "drivers/base/check.h"
 #include "drivers/base/hash.h"
+#include "drivers/base/user_namespace.h"
 
 namespace sbench {
 namespace {
@@ -162,7 +163,11 @@ ImageLayer ImageBuilder::finish(const MergedImage& below) {
   layer.spec = spec_;
   layer.deletions = std::move(deletions_);
   std::sort(layer.deletions.begin(), layer.deletions.end());
+  const bool owners = may_give_files_away();
   for (auto& [path, each] : entries_) {
+    if (!owners) {  // a user namespace with one user: all is root's, for every driver alike
+      each.uid = each.gid = 0;
+    }
     if (S_ISREG(each.mode) && each.hard_link_target.empty()) {
       layer.content_bytes += each.size_bytes;
       ++layer.regular_files;

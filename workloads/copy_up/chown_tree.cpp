@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "drivers/base/user_namespace.h"
 #include "workloads/content/fixtures.h"
 #include "workloads/content/scratch.h"
 #include "workloads/workload.h"
@@ -45,6 +46,9 @@ Status verify_owners(const fs::path& root, const std::vector<SmallFile>& files, 
 }
 
 Status run(Case& c) {
+  if (!may_give_files_away()) {
+    return c.cannot_run(kNoOtherOwners, kSubordinateIds);
+  }
   const std::uint64_t count = c.params().number("files");
   SBENCH_TRY_SET(const LayerId image, small_file_layer(c, count));
   Scratch scratch(c);

@@ -9,12 +9,14 @@
 #include <optional>
 
 #include "drivers/base/file.h"
+#include "drivers/base/user_namespace.h"
 #include "drivers/layer/apply.h"
 #include "drivers/layer/byte_stream.h"
 #include "drivers/layer/compression.h"
 #include "drivers/layer/contained.h"
 #include "drivers/layer/copy_tree.h"
 #include "workloads/content/base_image.h"
+#include "workloads/content/fixtures.h"
 #include "workloads/content/layer_store.h"
 #include "workloads/dockerfile/image_users.h"
 #include "workloads/dockerfile/recordings.h"
@@ -60,6 +62,9 @@ Result<CopiedAs> copied_as(const Instruction& instruction, ContainedRoot& root) 
     }
     as.uid = user.ok() ? user->uid : kReplayedUser;
     as.gid = user.ok() ? user->gid : kReplayedUser;
+  }
+  if ((as.uid != 0 || as.gid != 0) && !may_give_files_away()) {
+    return plain_error(ENOTSUP, "{}:{}: --chown: {}; {}", application.name, instruction.line, kNoOtherOwners, kSubordinateIds);
   }
   return as;
 }
