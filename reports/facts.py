@@ -41,7 +41,9 @@ def noise_words(comparison: Comparison) -> str:
 
 
 def device_words(device: dict[str, Any]) -> str:
-    """'loop', 'real', or what a run inside user-mode Linux had."""
+    """'loop', 'real', or what a run inside user-mode Linux or without root had."""
+    if device["kind"] == "folder":
+        return f"no (a folder on {device.get('file_system', 'the host')})"
     return "ubd (image file)" if device["kind"] == "ubd" else str(device["kind"])
 
 
@@ -61,7 +63,8 @@ def headline(comparison: Comparison) -> list[str]:
     return [f"{version.get('distribution', 'unknown system')}, kernel {version.get('kernel_release', 'unknown')}",
             f"{run.context['num_cpus']} × {identity.get('cpu_model') or 'CPU unknown'}{memory}",
             "loop device (image file)" if device["kind"] == "loop" else
-            "image file under user-mode Linux" if device["kind"] == "ubd" else f"device {model}".strip(),
+            "image file under user-mode Linux" if device["kind"] == "ubd" else
+            f"without root: a folder on {device.get('file_system', 'the host')}" if device["kind"] == "folder" else f"device {model}".strip(),
             str(run.context["date"])[:16].replace("T", " "),
             f"suite {run.body['suite']['name']} {run.body['suite']['version']}, profile {run.body['profile']}, {blocks_words(comparison)}"]
 
@@ -75,7 +78,8 @@ def header(comparison: Comparison) -> list[tuple[str, str]]:
     device = body["device"]
     model = (identity.get("device") or {}).get("model", "")
     kind = "loop (embedded image file)" if device["kind"] == "loop" else \
-        "ubd (image file under user-mode Linux)" if device["kind"] == "ubd" else f"real device {model}".strip()
+        "ubd (image file under user-mode Linux)" if device["kind"] == "ubd" else \
+        f"none, without root: a folder on {device.get('file_system', 'the host')}" if device["kind"] == "folder" else f"real device {model}".strip()
     direct = "direct I/O" if device["direct_io"] else "buffered I/O"
     cpu = identity.get("cpu_model") or "CPU unknown"
     pairs: list[tuple[str, Any]] = [
@@ -138,6 +142,9 @@ def warnings(comparison: Comparison) -> list[Caution]:
     if measure.inside(run):
         found.append(Caution("The run happened inside user-mode Linux, where system calls cost about a hundred times the usual: drivers are ranked by device bytes.",
                               "Bytes, space and counts hold for any machine; for times, run on the machine's own kernel."))
+    if body["device"]["kind"] == "folder":
+        found += [Caution(f"Measured without root, on a folder instead of a device: {limit}.", "As root, each driver has a device to itself.")
+                  for limit in body["device"].get("limits", ())]
     if not comparison.inference:
         found.append(Caution(f"Fewer than {INFERENCE_BLOCKS_MIN} blocks: brackets are ranges of what was seen, not confidence intervals.",
                               "For inference: --profile standard, or --blocks 9."))

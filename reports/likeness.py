@@ -112,6 +112,9 @@ def compare(runs: Sequence[Run]) -> Likeness:
         refusals.append(f"the suites differ ({', '.join(suites)}): the same names mean different work")
     if not equal:
         refusals.append("they have no workload of the same version in common")
+    kinds = {run.body["device"]["kind"] for run in runs}
+    if "folder" in kinds and len(kinds) > 1:
+        refusals.append("one was measured without root, on a folder of a file system that others use too, another on a device: nothing of them compares")
     hardware = same_hardware(runs)
     if not hardware:
         names = [d.name for d in differences(runs) if d.tier == "identity"]
