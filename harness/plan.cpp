@@ -10,6 +10,7 @@
 
 #include "drivers/base/hash.h"
 #include "drivers/base/usage_error.h"
+#include "drivers/base/user_namespace.h"
 #include "harness/guest/guest_init.h"
 #include "harness/reports.h"
 #include "workloads/content/base_image.h"
@@ -56,9 +57,7 @@ struct SelectedVariant {
 };
 
 /// An ordinary user has no device to make a file system on.
-Options preferred_options(const RunRequest& request) {
-  return request.rootless ? Options{{"backing", "folder"}} : Options();
-}
+Options preferred_options(bool rootless) { return rootless ? Options{{"backing", "folder"}} : Options(); }
 
 std::vector<SelectedVariant> select_variants(const RunRequest& request) {
   check_storage_opts(request.storage_opts);
@@ -68,7 +67,7 @@ std::vector<SelectedVariant> select_variants(const RunRequest& request) {
       labels.push_back(spec.name);
     }
   }
-  const Options preferred = preferred_options(request);
+  const Options preferred = preferred_options(request.rootless);
   std::vector<SelectedVariant> variants;
   std::set<std::string> seen;
   for (const auto& label : labels) {
@@ -195,6 +194,12 @@ bool Plan::worth_running() const {
   return std::any_of(variants.begin(), variants.end(), [](const PlannedVariant& planned) { return planned.requested; });
 }
 
+Options options_here(const DriverSpec& spec, const std::string& engine) {
+  return parse_variant(engine.empty() ? spec.name : fmt::format("{}:engine={}", spec.name, engine), {},
+                       preferred_options(in_user_namespace()))
+      .options;
+}
+
 EngineClass actual_engine(EngineClass declared) {
   return declared == EngineClass::kernel && inside_user_mode_linux() ? EngineClass::uml : declared;
 }
@@ -209,7 +214,7 @@ Plan make_plan(const RunRequest& request) {
   plan.image = load_image_of(request);
   const std::string dockerfiles = take_dockerfiles(request);
   plan.blocks = request.blocks > 0 ? request.blocks : kProfileBlocks[static_cast<std::size_t>(profile)];
-  plan.control = parse_variant(kControl, request.storage_opts, preferred_options(request)).slug;
+  plan.control = parse_variant(kControl, request.storage_opts, preferred_options(request.rootless)).slug;
   for (auto& [variant, requested] : select_variants(request)) {
     const Availability availability = variant.spec->probe(variant.options);
     if (!availability.available) {

@@ -78,6 +78,10 @@ struct Plan {
 /// unknown drivers, options, workloads, profiles, bad expressions and images that cannot be used.
 [[nodiscard]] Plan make_plan(const RunRequest& request);
 
+/// The options a driver named without any has here: its defaults, or in a user namespace with backing=folder, which is all
+/// that a run has there. `engine`: one of its engine option's values; empty: that option's default.
+[[nodiscard]] Options options_here(const DriverSpec& spec, const std::string& engine = {});
+
 [[nodiscard]] Profile parse_profile(const std::string& name);
 
 /// The engine class of work done here: the kernel's is uml inside user-mode Linux.

@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
-#include <sstream>
 
 #include "drivers/base/file.h"
 #include "drivers/base/privileges.h"
@@ -78,50 +78,93 @@ CapabilitySet needed_by(const DriverSpec& spec, EngineClass engine) {
   return needed;
 }
 
-void print_privileges(std::ostream& out) {
-  const CapabilitySet own = CapabilitySet::own();
+void print_privileges(CapabilitySet own, std::ostream& out) {
   out << "Privileges (capabilities(7))\n";
   out << fmt::format("  {:<14} {:<10} {:<98} {}\n", "driver", "engine", "needs", "this process lacks");
   for (const auto& spec : driver_registry()) {
-    const auto engine = spec.probe(complete_options(spec, {})).engine;
+    const auto engine = spec.probe(options_here(spec)).engine;
     const CapabilitySet needed = needed_by(spec, engine);
     out << fmt::format("  {:<14} {:<10} {:<98} {}\n", spec.name, to_string(actual_engine(engine)), needed.names(),
                        (needed - own).names());
   }
   out << fmt::format("  {:<25} {}\n", "server of layers keeps", fuse::kTreeServerCapabilities.names());
   out << fmt::format("  {:<25} {}\n", "server of a pool keeps", fuse::kPoolServerCapabilities.names());
-  out << "  user-mode Linux (--in uml) needs none\n";
+  out << "  user-mode Linux (--in uml) needs none; in a user namespace, which run enters without root, a process has them all\n";
 }
 
-int doctor_command(Console& console) {
-  console.out << "This machine\n";
+/// What an ordinary user's run works in. From here on this process is in it, if that is possible.
+std::vector<Check> user_namespace_checks() {
+  const Status entered = ::geteuid() == 0 ? Status() : enter_user_namespace();
+  if (!entered.ok()) {
+    const Obstacle obstacle = user_namespace_obstacle(entered.error().code);
+    return {{"user namespace", false, obstacle.reason, "needed to run anything without root: " + obstacle.remedy}};
+  }
+  const bool owners = may_give_files_away();
+  const bool fuse = ::access("/dev/fuse", R_OK | W_OK) == 0;
+  return {{"user namespace", true, "what run works in without root, on a folder instead of a device", ""},
+          {"owners", owners, owners ? "subordinate ids are mapped" : "one: no subordinate ids",
+           "cases that change owners are skipped: give the user ranges in /etc/subuid and /etc/subgid and install newuidmap "
+           "(Debian: uidmap)"},
+          {"/dev/fuse", fuse, fuse ? "can be opened" : "cannot be opened by this user",
+           "needed for engine=userspace and fuse-overlayfs: chmod 666 /dev/fuse (as root), as distributions have it"}};
+}
+
+bool print_checks(const std::vector<Check>& checks, std::ostream& out) {
   bool all_good = true;
-  for (const auto& check : host_checks()) {
-    console.out << fmt::format("  {:<4} {:<14} {}\n", check.good ? "ok" : "NO", check.name, check.found);
+  for (const auto& check : checks) {
+    out << fmt::format("  {:<4} {:<14} {}\n", check.good ? "ok" : "NO", check.name, check.found);
     if (!check.good) {
-      console.out << fmt::format("       {:<14} {}\n", "", check.remedy);
+      out << fmt::format("       {:<14} {}\n", "", check.remedy);
       all_good = false;
     }
   }
-  console.out << "Drivers\n";
+  return all_good;
+}
+
+bool print_driver(const std::string& label, const DriverSpec& spec, const Options& options, std::ostream& out) {
+  const Availability availability = spec.probe(options);
+  if (!availability.available) {
+    out << fmt::format("  NO   {:<14} {}\n       {:<14} {}\n", label, availability.reason, "", availability.remedy);
+    return false;
+  }
+  out << fmt::format("  ok   {:<14} engine {}\n", label, to_string(actual_engine(availability.engine)));
+  if (!availability.reason.empty()) {
+    out << fmt::format("       {:<14} {}\n", "", availability.reason);
+  }
+  for (const Deviation deviation : known_deviations(spec.name)) {
+    out << fmt::format("       {:<14} deviates: {}\n", "", to_string(deviation));
+  }
+  return spec.capabilities.stores_layers;
+}
+
+/// In a user namespace each engine has reasons of its own; on a machine of one's own, auto finds the one that runs.
+bool print_engines(const DriverSpec& spec, std::ostream& out) {
+  const auto engine = std::find_if(spec.options.begin(), spec.options.end(), [](const OptionSpec& option) { return option.name == "engine"; });
+  if (!in_user_namespace() || engine == spec.options.end()) {
+    return print_driver(spec.name, spec, options_here(spec), out);
+  }
+  bool any = false;
+  for (const auto& name : engine->allowed) {
+    any = (name != "auto" && print_driver(fmt::format("{}:engine={}", spec.name, name), spec, options_here(spec, name), out)) || any;
+  }
+  return any;
+}
+
+int doctor_command(Console& console) {
+  const CapabilitySet own = CapabilitySet::own();
+  const bool ordinary = ::geteuid() != 0 || in_user_namespace();
+  console.out << "This machine\n";
+  bool all_good = print_checks(host_checks(), console.out);
+  if (ordinary) {
+    console.out << "Without root\n";
+    all_good = print_checks(user_namespace_checks(), console.out) && all_good;
+  }
+  console.out << (in_user_namespace() ? "Drivers in a user namespace\n" : "Drivers\n");
   int runnable = 0;
   for (const auto& spec : driver_registry()) {
-    const Availability availability = spec.probe(complete_options(spec, {}));
-    if (availability.available) {
-      console.out << fmt::format("  ok   {:<14} engine {}\n", spec.name, to_string(actual_engine(availability.engine)));
-      if (!availability.reason.empty()) {
-        console.out << fmt::format("       {:<14} {}\n", "", availability.reason);
-      }
-      runnable += spec.capabilities.stores_layers ? 1 : 0;
-      for (const Deviation deviation : known_deviations(spec.name)) {
-        console.out << fmt::format("       {:<14} deviates: {}\n", "", to_string(deviation));
-      }
-    } else {
-      console.out << fmt::format("  NO   {:<14} {}\n       {:<14} {}\n", spec.name, availability.reason, "",
-                                 availability.remedy);
-    }
+    runnable += print_engines(spec, console.out) ? 1 : 0;
   }
-  print_privileges(console.out);
+  print_privileges(own, console.out);
   console.out << fmt::format("{} drivers can be measured here{}\n", runnable,
                              all_good ? "" : "; the lines marked NO say what would unlock the rest");
   return runnable > 0 ? kExitOk : kExitNothingRan;

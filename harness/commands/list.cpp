@@ -1,11 +1,13 @@
 // list.cpp: `sbench list`: drivers with engines, options, reasons and remedies; workloads with parameters.
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "drivers/base/user_namespace.h"
 #include "drivers/deviations.h"
 #include "harness/cli.h"
 #include "harness/plan.h"
@@ -46,7 +48,7 @@ void print_drivers(Console& console) {
   const auto columns = static_cast<std::size_t>(std::clamp(console.columns, 60, 120));
   console.out << "Drivers\n";
   for (const auto& spec : driver_registry()) {
-    const Availability availability = spec.probe(complete_options(spec, {}));
+    const Availability availability = spec.probe(options_here(spec));
     const std::string state = availability.available ? to_string(actual_engine(availability.engine)) : "unavailable";
     console.out << fmt::format("  {:<13} {:<12} {}\n", spec.name, state, wrapped(spec.summary, 29, columns));
     if (!availability.available) {
@@ -80,7 +82,7 @@ void print_workloads(Console& console) {
 json drivers_json() {
   json drivers = json::array();
   for (const auto& spec : driver_registry()) {
-    const Availability availability = spec.probe(complete_options(spec, {}));
+    const Availability availability = spec.probe(options_here(spec));
     json options = json::array();
     for (const auto& option : spec.options) {
       options.push_back({{"name", option.name},
@@ -127,6 +129,9 @@ json workloads_json() {
 }
 
 void list_command(const ListFlags& flags, Console& console) {
+  if (::geteuid() != 0) {
+    static_cast<void>(enter_user_namespace());  // as run does; where that fails, drivers say what root has
+  }
   const bool drivers = !flags.workloads_only || flags.drivers_only;
   const bool workloads = !flags.drivers_only || flags.workloads_only;
   if (flags.format == "json") {

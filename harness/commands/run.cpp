@@ -284,10 +284,7 @@ struct Workplace {
 };
 
 Status make_workplace(const RunRequest& request, Workplace& workplace) {
-  std::string folder = (std::filesystem::absolute(request.image_dir) / "sbench-run-XXXXXX").string();
-  if (::mkdtemp(folder.data()) == nullptr) {
-    return errno_error("cannot make a folder in {}; name another with --image-dir", request.image_dir);
-  }
+  SBENCH_TRY_SET(const auto folder, make_unique_directory(std::filesystem::absolute(request.image_dir) / "sbench-run-"));
   SBENCH_TRY_SET(workplace.device, Device::take_folder(folder, parse_size(request.image_size, "--image-size")));
   SBENCH_TRY(make_directories(workplace.roots()));
   SBENCH_TRY_SET(workplace.guard, GuardProcess::start(folder));

@@ -10,6 +10,7 @@
 
 #include "drivers/backing/mount_point.h"
 #include "drivers/base/file.h"
+#include "drivers/base/process.h"
 #include "tests/fuse/served.h"
 
 namespace sbench::test {
@@ -66,6 +67,50 @@ TEST_F(ServerProcess, a_server_keeps_only_the_capabilities_it_was_to_keep) {
     write_text(served.at() / "file", "text");
     EXPECT_EQ(read_text_of(served.at() / "file"), "text");
   }
+}
+
+/// The process that watches for fuse-overlayfs: it is nobody's child, and in this test's mount namespace.
+pid_t find_guard() {
+  std::error_code gone;
+  const auto own = fs::read_symlink("/proc/self/ns/mnt", gone);
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename();
+    if (sbench::read_trimmed(entry.path() / "comm") == "sbench-guard" && fs::read_symlink(entry.path() / "ns/mnt", gone) == own) {
+      return std::stoi(name);
+    }
+  }
+  return -1;
+}
+
+TEST_F(ServerProcess, fuse_overlayfs_and_its_guard_keep_only_what_they_use) {
+  if (sbench::find_program("fuse-overlayfs").empty()) {
+    GTEST_SKIP() << "needs the program fuse-overlayfs";
+  }
+  sbench::testing::enter_private_namespace();
+  const sbench::testing::TemporaryFolder folder;
+  for (const char* name : {"lower", "upper", "work", "at"}) {
+    fs::create_directories(folder.path() / name);
+  }
+  fuse::ServerOptions options;
+  options.session.name = "fuse-overlayfs";
+  const std::string at = folder.path() / "at";
+  const auto server = must(fuse::ServerProcess::start_program(
+      at, options,
+      {"fuse-overlayfs", "-f", "-o",
+       fmt::format("lowerdir={0}/lower,upperdir={0}/upper,workdir={0}/work", folder.path().string()), at}));
+  const CapabilitySet program = fuse::kTreeServerCapabilities | CapabilitySet{CAP_SYS_RESOURCE};
+  pid_t guard = -1;
+  ASSERT_TRUE(within(10'000, [&] { return (guard = find_guard()) > 0; }));
+  for (const char* set : {"CapEff", "CapPrm", "CapBnd"}) {
+    EXPECT_EQ(CapabilitySet::from_hex(status_of(server->pid(), set)).names(), program.names()) << set;
+    EXPECT_TRUE(within(10'000, [&] {
+      return CapabilitySet::from_hex(status_of(guard, set)).names() == CapabilitySet{CAP_SYS_ADMIN}.names();
+    })) << set << status_of(guard, set);
+  }
+  EXPECT_TRUE(within(10'000, [&] { return status_of(guard, "NoNewPrivs") == "1"; }));
+  write_text(folder.path() / "at/file", "text");
+  EXPECT_EQ(read_text_of(folder.path() / "upper/file"), "text") << "and it works with that";
+  must(server->stop());
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they need address space of their own
