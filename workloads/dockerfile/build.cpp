@@ -64,7 +64,7 @@ Result<CopiedAs> copied_as(const Instruction& instruction, ContainedRoot& root) 
     as.gid = user.ok() ? user->gid : kReplayedUser;
   }
   if ((as.uid != 0 || as.gid != 0) && !may_give_files_away()) {
-    return plain_error(ENOTSUP, "{}:{}: --chown: {}; {}", application.name, instruction.line, kNoOtherOwners, kSubordinateIds);
+    return plain_error(ENOTSUP, "--chown: {}; {}", kNoOtherOwners, kSubordinateIds);
   }
   return as;
 }
