@@ -10,12 +10,14 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <thread>
 
 #include "drivers/base/file.h"
 #include "drivers/base/process.h"
+#include "drivers/zfs/tool_pool.h"
 
 namespace sbench::zfs {
 
@@ -28,6 +30,9 @@ constexpr const char* kSocket = "/run/zfs/zfs_socket";
 constexpr int kStartPatience_ms = 20'000;
 constexpr int kStopPatience_ms = 20'000;
 constexpr int kStep_ms = 10;
+constexpr int kWatchPeriod_ms = 500;
+constexpr int kToolPatience_ms = 30'000;
+constexpr int kMountPatience_ms = 60'000;
 
 bool running = false;
 
@@ -37,6 +42,13 @@ bool in_first_namespace() {
   const auto ours = fs::read_symlink("/proc/self/ns/mnt", failure);
   const auto first = fs::read_symlink("/proc/1/ns/mnt", failure);
   return !failure && ours == first;
+}
+
+/// Calls of read(2) so far: each request is one, and one that waits for its device takes none.
+std::uint64_t reads_of(pid_t pid) {
+  const std::string text = read_trimmed(fmt::format("/proc/{}/io", pid));
+  const auto at = text.find("syscr: ");
+  return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at + 7, nullptr, 10);
 }
 
 bool answers() {
@@ -98,7 +110,33 @@ Result<std::shared_ptr<FuseDaemon>> FuseDaemon::start() {
   return daemon;
 }
 
+FuseDaemon::FuseDaemon(Helper helper) : helper_(std::move(helper)), watcher_([this] { watch_tools(); }) {}
+
+void FuseDaemon::watch_tools() {
+  std::unique_lock lock(mutex_);
+  while (!ends_.wait_for(lock, std::chrono::milliseconds(kWatchPeriod_ms), [this] { return ending_; })) {
+    if (tool_runs_since_ms() > kToolPatience_ms) {
+      helper_.kill();  // its program sees the end of their socket
+    }
+  }
+}
+
+std::unique_ptr<fuse::Watch> FuseDaemon::watch(const fs::path& target) const {
+  auto connection = fuse::Connection::find(target);
+  if (!connection) {
+    return nullptr;
+  }
+  return std::make_unique<fuse::Watch>(std::move(*connection), "zfs-fuse", kMountPatience_ms,
+                                       [pid = helper_.pid()] { return reads_of(pid); });
+}
+
 FuseDaemon::~FuseDaemon() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  ends_.notify_all();
+  watcher_.join();
   running = false;
   if (helper_.alive()) {
     helper_.leave();  // it ends with exit code 1 when it is told to end: no failure

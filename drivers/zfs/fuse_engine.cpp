@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 
 #include "drivers/backing/mount_point.h"
 #include "drivers/base/process.h"
@@ -33,11 +34,13 @@ class FusePool final : public ToolPool {
     if (!is_mount_point(target)) {
       SBENCH_TRY(run_tool({"zfs", "mount", dataset(id)}));
     }
+    watches_[id] = daemon_.watch(target);
     return {};
   }
 
   Status unmount(DatasetId id, const fs::path&) override {
     SBENCH_TRY(run_tool({"zfs", "set", "mountpoint=legacy", dataset(id)}));
+    watches_.erase(id);
     return {};
   }
 
@@ -63,6 +66,7 @@ class FusePool final : public ToolPool {
   }
 
   FuseDaemon& daemon_;
+  std::map<DatasetId, std::unique_ptr<fuse::Watch>> watches_;
   std::uint64_t groups_ = 0;
 };
 

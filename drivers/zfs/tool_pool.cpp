@@ -5,7 +5,9 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <charconv>
+#include <chrono>
 #include <sstream>
 
 #include "drivers/backing/mount_point.h"
@@ -26,6 +28,12 @@ constexpr const char* kNameOnDevice = "sbench";
 constexpr std::uint64_t kPoolBytesMin = 128 * kMiB;
 constexpr int kBusyPatience_ms = 3000;
 constexpr int kBusyStep_ms = 20;
+
+std::atomic<std::int64_t> tool_begun_ms{0};
+
+std::int64_t now_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 /// What the programs say only in words.
 int code_in(const std::string& words) {
@@ -95,8 +103,16 @@ Result<std::vector<std::uint64_t>> numbers_in(const std::string& text, std::size
 
 }  // namespace
 
+std::int64_t tool_runs_since_ms() {
+  const std::int64_t begun_ms = tool_begun_ms;
+  return begun_ms != 0 ? now_ms() - begun_ms : 0;
+}
+
 Result<std::string> run_tool(const std::vector<std::string>& argv) {
-  SBENCH_TRY_SET(const auto output, run_program(argv));
+  tool_begun_ms = now_ms();
+  const auto ran = run_program(argv);
+  tool_begun_ms = 0;
+  SBENCH_TRY_SET(const auto output, ran);
   if (output.exit_code == 0) {
     return output.stdout_text;
   }

@@ -21,6 +21,8 @@ inline constexpr const char* kPoolPrefix = "sbench-";
 
 /// Runs zpool or zfs. The error's code says what the program's words mean: ENOENT, EEXIST, EBUSY, ENOSPC, else EIO.
 [[nodiscard]] Result<std::string> run_tool(const std::vector<std::string>& argv);
+/// For how long the program that run_tool() started runs already, ms; 0: none does. From any thread.
+[[nodiscard]] std::int64_t tool_runs_since_ms();
 
 class ToolPool : public Datasets {
  public:
