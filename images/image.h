@@ -42,7 +42,8 @@ struct Image {
 
 struct ImageLimits {
   std::uint64_t layer_bytes_max = 8 * kGiB;   ///< of one uncompressed layer
-  std::uint64_t image_bytes_max = 16 * kGiB;  ///< of all of them; lowered to half of the free memory
+  std::uint64_t image_bytes_max = 16 * kGiB;  ///< of all of them
+  unsigned memory_parts = 2;  ///< image_bytes_max and layer_bytes_max are lowered to the free memory over this
   std::uint64_t document_bytes_max = 8 * kMiB;  ///< of a manifest, an index, a configuration
   std::size_t layers_max = 1000;
 };

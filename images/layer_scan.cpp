@@ -47,9 +47,14 @@ class Scanner {
       case WhiteoutName::opaque:
         layer_.opaques.push_back(folder);
         return {};
-      case WhiteoutName::whiteout:
-        layer_.deletions.push_back(join_path(folder, name.substr(std::string_view(kWhiteoutPrefix).size())));
+      case WhiteoutName::whiteout: {
+        const std::string hidden = name.substr(std::string_view(kWhiteoutPrefix).size());
+        if (hidden.empty() || hidden == "." || hidden == "..") {
+          return named(plain_error(EINVAL, "the whiteout {} names nothing that could be deleted", *path));
+        }
+        layer_.deletions.push_back(join_path(folder, hidden));
         return {};
+      }
       case WhiteoutName::internal:
         return {};
       case WhiteoutName::none:

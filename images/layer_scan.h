@@ -35,12 +35,14 @@ struct ScannedLayer {
   std::uint64_t content_bytes = 0;
 };
 
+constexpr std::size_t kLayerEntriesMax = 2'000'000;
+
 /// Reads a whole uncompressed layer tar. Content of regular files, holes filled, goes to `content`
 /// in the entries' order when it is not null. EINVAL for a damaged tar, a name or hard link that
-/// leads out of the layer; EFBIG for more than `entries_max` entries, or more than `holes_max` bytes
+/// leads out of the layer, a whiteout that names nothing; EFBIG for more than `entries_max` entries, or more than `holes_max` bytes
 /// of content that the tar does not hold: a few bytes of it can claim any number of holes. `shown` names the layer.
 [[nodiscard]] Result<ScannedLayer> scan_layer(std::span<const std::byte> tar, const std::string& shown,
-                                              ByteSink* content = nullptr, std::size_t entries_max = 2'000'000,
+                                              ByteSink* content = nullptr, std::size_t entries_max = kLayerEntriesMax,
                                               std::uint64_t holes_max = kGiB);
 
 }  // namespace sbench

@@ -35,6 +35,10 @@ std::uint64_t free_memory_bytes() {
   return 0;
 }
 
+std::uint64_t image_limit(const ImageLimits& limits) {
+  return std::min(limits.image_bytes_max, free_memory_bytes() / limits.memory_parts);
+}
+
 /// Passes bytes on and computes their SHA-256.
 class HashingSource final : public ByteSource {
  public:
@@ -87,7 +91,7 @@ class ImageReader {
   ImageReader(const ImageRequest& request, std::string file, std::string tag, ImageFiles& files)
       : request_(request), file_(std::move(file)), tag_(std::move(tag)), files_(files) {
     image_.source = request.source;
-    limit_ = std::min(request.limits.image_bytes_max, free_memory_bytes() / 2);
+    limit_ = image_limit(request.limits);
   }
 
   Result<Image> read_oci() {
@@ -350,7 +354,7 @@ class LimitedSink final : public ByteSink {
 };
 
 std::uint64_t single_limit(const ImageLimits& limits) {
-  return std::min({limits.layer_bytes_max, limits.image_bytes_max, free_memory_bytes() / 2});
+  return std::min(limits.layer_bytes_max, image_limit(limits));
 }
 
 Result<Image> load_host(const ImageRequest& request, const fs::path& path) {
@@ -424,7 +428,7 @@ Result<Image> load_image(const ImageRequest& request) {
     return plain_error(ENOENT, "there is no image {}", file);
   }
   const bool directory = fs::is_directory(file, error);
-  const std::uint64_t limit = std::min(request.limits.image_bytes_max, free_memory_bytes() / 2);
+  const std::uint64_t limit = image_limit(request.limits);
   SBENCH_TRY_SET(const auto files, directory ? ImageFiles::open_directory(file) : ImageFiles::open_archive(file, limit));
   ImageReader reader(request, file, tag, *files);
   SBENCH_TRY_SET(const auto index, files->find("index.json"));

@@ -273,6 +273,11 @@ TEST(HostileImages, a_layer_that_would_climb_out_is_named_by_entry) {
     EXPECT_SAYS(scanned.error().what, "layer 1");
     EXPECT_SAYS(scanned.error().what, bad);
   }
+  for (const char* bad : {"a/.wh.", "a/.wh..", ".wh..."}) {
+    const auto scanned = scan_layer(bytes_of(make_tar({{bad, ""}})), "layer 1");
+    ASSERT_FALSE(scanned.ok()) << bad;
+    EXPECT_EQ(scanned.error().what, fmt::format("layer 1: the whiteout {} names nothing that could be deleted", bad));
+  }
   const auto many = scan_layer(bytes_of(make_tar({{"a", ""}, {"b", ""}, {"c", ""}})), "layer 1", nullptr, 2);
   ASSERT_FALSE(many.ok());
   EXPECT_EQ(many.error().code, EFBIG);

@@ -203,6 +203,14 @@ TEST(GivenImageModel, follows_links_of_its_own_layer_and_refuses_those_of_lower_
   EXPECT_EQ(image->probe_path, "usr/bin/tool");
 
   const std::string below = base_layer();
+  NewImage twice;
+  twice.layers = {std::as_bytes(std::span(below.data(), below.size())), std::as_bytes(std::span(below.data(), below.size()))};
+  const auto repeated = oci_members(twice);
+  ASSERT_TRUE(repeated.ok() && write_archive(*repeated, folder.path() / "twice.tar").ok());
+  const auto both = load_base_image((folder.path() / "twice.tar").string(), "");
+  ASSERT_TRUE(both.ok()) << both.error().what;
+  EXPECT_EQ((*both)->contents[0], (*both)->contents[1]) << "a layer that repeats takes its memory once";
+
   const std::string through = LayerTar().file("bin/new", "x").data();
   NewImage bad;
   bad.layers = {std::as_bytes(std::span(below.data(), below.size())),
@@ -213,6 +221,17 @@ TEST(GivenImageModel, follows_links_of_its_own_layer_and_refuses_those_of_lower_
   ASSERT_FALSE(loaded.ok());
   EXPECT_NE(loaded.error().what.find("layer 2 of 2"), std::string::npos) << loaded.error().what;
   EXPECT_NE(loaded.error().what.find("bin/new"), std::string::npos) << loaded.error().what;
+
+  const std::string nowhere =
+      LayerTar().add({.path = "d", .mode = S_IFLNK | 0777, .link_target = "/nowhere"}).file("d/file", "x").data();
+  bad.layers[1] = std::as_bytes(std::span(nowhere.data(), nowhere.size()));
+  const auto dangling = oci_members(bad);
+  ASSERT_TRUE(dangling.ok() && write_archive(*dangling, folder.path() / "dangling.tar").ok());
+  const auto refused = load_base_image((folder.path() / "dangling.tar").string(), "");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().what.find("layer 2 of 2"), std::string::npos) << refused.error().what;
+  EXPECT_NE(refused.error().what.find("d/file lies below d, a link that leads to no directory"), std::string::npos)
+      << refused.error().what;
 }
 
 }  // namespace

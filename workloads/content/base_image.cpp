@@ -92,6 +92,10 @@ class LayerConverter {
                            "drivers differ on what that means", shown_, path, step);
       }
       ++links;
+      SBENCH_TRY_SET(const std::string target, lexical(there->link_target.starts_with('/') ? "" : parent_of(step), there->link_target));
+      if (!is_there(target)) {
+        return plain_error(EINVAL, "{}: {} lies below {}, a link that leads to no directory", shown_, path, step);
+      }
       rest = there->link_target + "/" + rest;
       if (rest.front() == '/') {
         resolved.clear();
@@ -100,6 +104,13 @@ class LayerConverter {
       resolved.clear();
     }
     return plain_error(ELOOP, "{}: too many links at {}", shown_, path);
+  }
+
+  /// Whether this layer so far, or one below, has something at `path` or under it.
+  [[nodiscard]] bool is_there(const std::string& path) const {
+    const auto under = entries_.lower_bound(path + "/");
+    return path.empty() || entries_.contains(path) || below_.contains(path) ||
+           (under != entries_.end() && under->first.starts_with(path + "/"));
   }
 
   /// `rest` seen from `folder`, without "." and ".."; ".." stops at the root.
@@ -252,7 +263,9 @@ Status load_profile(BaseImage& made, const std::string& file, std::uint64_t seed
 }
 
 Status load_real(BaseImage& made, const std::string& platform) {
-  SBENCH_TRY_SET(const Image image, load_image({made.source, platform, {}}));
+  // Tars and their content are kept, each as large as the image: together half of the free memory.
+  SBENCH_TRY_SET(const Image image, load_image({made.source, platform, {.memory_parts = 4}}));
+  std::uint64_t holes_left = kGiB;  // of all layers: content that the tars do not hold
   made.slug = slug_of(image.name);
   made.kind = image.kind;
   made.platform = image.platform;
@@ -260,9 +273,18 @@ Status load_real(BaseImage& made, const std::string& platform) {
   for (std::size_t i = 0; i < image.layers.size(); ++i) {
     const std::string shown = fmt::format("{}: layer {} of {} ({})", made.source, i + 1, image.layers.size(),
                                           image.layers[i].diff_id);
-    SBENCH_TRY_SET(std::shared_ptr<MemoryFile> content, MemoryFile::make("sbench image content"));
+    // A layer that comes again has the same content: a small image of a thousand times one layer does not fill the memory.
+    const auto same = std::find(made.tars.begin(), made.tars.end(), image.layers[i].tar);
+    std::shared_ptr<MemoryFile> content;
+    if (same != made.tars.end()) {
+      content = made.contents[static_cast<std::size_t>(same - made.tars.begin())];
+    } else {
+      SBENCH_TRY_SET(content, MemoryFile::make("sbench image content"));
+    }
     SBENCH_TRY_SET(const auto tar, image.layers[i].tar->map());
-    SBENCH_TRY_SET(ScannedLayer scanned, scan_layer(tar, shown, content.get()));
+    SBENCH_TRY_SET(ScannedLayer scanned, scan_layer(tar, shown, same == made.tars.end() ? content.get() : nullptr, kLayerEntriesMax, holes_left));
+    const std::uint64_t holes = same != made.tars.end() ? 0 : scanned.content_bytes - std::min<std::uint64_t>(scanned.content_bytes, tar.size());
+    holes_left -= std::min(holes_left, holes);
     SBENCH_TRY_SET(const auto bytes, content->map());
     const MergedImage below = merge_layers(made.all_layers());
     SBENCH_TRY_SET(ImageLayer layer, LayerConverter(below, shown).convert(std::move(scanned), bytes));
