@@ -65,7 +65,8 @@ ranked within one engine class only (kernel, uml or userspace); bytes and counts
 compare across classes.
 .PP
 .B sbench run
-needs root. A real device named with
+formats devices as root; an ordinary user's run works on a folder, in a user namespace.
+A real device named with
 .B \-\-device
 is refused when it is mounted, in use or carries a signature, until
 .B \-\-wipe

@@ -118,21 +118,32 @@ std::uint64_t ids_mapped_by(const char* file) {
   return sum;
 }
 
-bool is_set(const char* file, const char* value) { return read_trimmed(file) == value; }
-
-}  // namespace
-
-bool in_user_namespace() {
+bool has_machines_ids() {
   std::istringstream map(read_trimmed("/proc/self/uid_map"));
   std::uint64_t inside = 0;
   std::uint64_t outside = 0;
   std::uint64_t count = 0;
-  return (map >> inside >> outside >> count) && (inside != 0 || outside != 0 || count != kAllIds);
+  return !(map >> inside >> outside >> count) || (inside == 0 && outside == 0 && count == kAllIds);
 }
 
-bool may_give_files_away() {
-  return ids_mapped_by("/proc/self/uid_map") >= kImageIds && ids_mapped_by("/proc/self/gid_map") >= kImageIds;
+struct Maps {
+  bool nested = !has_machines_ids();
+  bool several = ids_mapped_by("/proc/self/uid_map") >= kImageIds && ids_mapped_by("/proc/self/gid_map") >= kImageIds;
+};
+
+/// Read once, since timed work asks; enter_user_namespace() reads them again.
+Maps& maps() {
+  static Maps read;
+  return read;
 }
+
+bool is_set(const char* file, const char* value) { return read_trimmed(file) == value; }
+
+}  // namespace
+
+bool in_user_namespace() { return maps().nested; }
+
+bool may_give_files_away() { return maps().several; }
 
 Obstacle user_namespace_obstacle(int code) {
   if (is_set("/proc/sys/user/max_user_namespaces", "0")) {
@@ -179,6 +190,7 @@ Status enter_user_namespace() {
       return refuse(own.error().code);
     }
   }
+  maps() = Maps();
   const int refused = try_mount_namespace();
   return refused == 0 ? Status() : Status(refuse(refused));
 }
