@@ -165,5 +165,5 @@ def test_what_is_missing_says_why(tmp_path):
     notes = next(f for f in page.build(comparison) if f.slug == "published-containerd-2988").notes
     assert "Not measured here: vfs: the device is full." in notes
     assert "Not measured here: devicemapper: the kernel has no dm-thin target." in notes
-    few = Comparison(result_file.load(stored(tmp_path / "few.json", synthetic_result.make(drivers=("native", "overlay2"), blocks=1, peers=True, workloads=("peers",)))))
+    few = compared(tmp_path, drivers=("native", "overlay2"), blocks=1, workloads=("peers",))
     assert {line.absence for line in lines(few, study("containerd-2988")) if line.driver == "vfs"} == {"not in this run"}
