@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "drivers/base/durable.h"
 #include "drivers/base/file.h"
 #include "drivers/base/hash.h"
 #include "drivers/layer/digest_sink.h"
@@ -125,14 +126,18 @@ class DriverPart {
     }
     scratch.leave_all();
     SBENCH_TRY(write(image_folder() / "repositories.json", json{{"Repositories", repositories_}}));
-    return live.driver().sync();
+    SBENCH_TRY(live.driver().sync());
+    for (const auto& [path, config] : containers_) {  // read_data_root() goes by these: what they name is on the disk
+      SBENCH_TRY(write(path, config));
+    }
+    return {};
   }
 
  private:
   [[nodiscard]] fs::path image_folder() const { return directory_ / "image" / slug_; }
 
   static Status write_text(const fs::path& path, const std::string& text) {
-    SBENCH_TRY(make_directories(path.parent_path()));
+    SBENCH_TRY(make_durable_directories(path.parent_path()));
     return write_text_atomic(path, text);
   }
   static Status write(const fs::path& path, const json& document) { return write_text(path, document.dump()); }
@@ -191,7 +196,7 @@ class DriverPart {
     const std::string id = sha256_hex(fmt::format("{}/{}/{}", plan_.seed, slug_, name));
     const std::string volume = fmt::format("{}-{}-data", slug_, name);
     const fs::path volume_data = fs::absolute(directory_) / "volumes" / volume / "_data";
-    SBENCH_TRY(make_directories(volume_data));
+    SBENCH_TRY(make_durable_directories(volume_data));
     const LayerId layer = "container-" + id.substr(0, 12);
     SBENCH_TRY(live.driver().prepare(layer, top));
     SBENCH_TRY_SET(Mount mount, live.driver().mount(layer));
@@ -209,13 +214,15 @@ class DriverPart {
                            {"Source", volume_data.string()},
                            {"Destination", target},
                            {"RW", true}}}};
-    return write(directory_ / "containers" / id / "config.v2.json", {{"ID", id},
-                                                                     {"Name", "/" + name},
-                                                                     {"Created", utc_now()},
-                                                                     {"Driver", slug_},
-                                                                     {"Image", image_},
-                                                                     {"MountPoints", points},
-                                                                     {"State", {{"Running", false}, {"ExitCode", 0}}}});
+    containers_.emplace_back(directory_ / "containers" / id / "config.v2.json",
+                             json{{"ID", id},
+                                  {"Name", "/" + name},
+                                  {"Created", utc_now()},
+                                  {"Driver", slug_},
+                                  {"Image", image_},
+                                  {"MountPoints", points},
+                                  {"State", {{"Running", false}, {"ExitCode", 0}}}});
+    return {};
   }
 
   /// With the volume mounted for real, as the container sees it.
@@ -253,6 +260,7 @@ class DriverPart {
   const Plan& plan_;
   Params params_;
   json repositories_ = json::object();
+  std::vector<std::pair<fs::path, json>> containers_;  ///< to be written once what they name is durable
   std::map<LayerId, std::pair<std::string, std::uint64_t>> digests_;
   std::string image_;
   std::string chain_;

@@ -6,6 +6,7 @@
 #include <sstream>
 #include <vector>
 
+#include "drivers/base/durable.h"
 #include "drivers/base/file.h"
 #include "drivers/base/usage_error.h"
 #include "drivers/block/guard.h"
@@ -66,7 +67,7 @@ LayerStore::Place store_place(const std::string& store, const std::string& devic
 }
 
 Status LayerStore::format(const Place& place, const Variant& variant, std::uint64_t size_bytes, Fd claim) {
-  SBENCH_TRY(make_directories(place.directory / "root"));
+  SBENCH_TRY(make_durable_directories(place.directory / "root"));
   SBENCH_TRY_SET(const Fd lock, lock_store(place.directory));
   if (fs::exists(place.directory / "kept")) {
     return plain_error(EBUSY, "the store in {} has mounted layers; unmount them first", place.directory.string());

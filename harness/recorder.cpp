@@ -5,6 +5,7 @@
 
 #include <sstream>
 
+#include "drivers/base/durable.h"
 #include "drivers/base/file.h"
 
 namespace sbench {
@@ -98,7 +99,7 @@ json sample_entry(const Sample& sample, const PlannedVariant& variant, const Pla
 }
 
 Result<std::unique_ptr<Recorder>> Recorder::create(const std::filesystem::path& directory, json header) {
-  SBENCH_TRY(make_directories(directory));
+  SBENCH_TRY(make_durable_directories(directory));
   std::unique_ptr<Recorder> recorder(new Recorder(directory));
   const auto lines_path = directory / "run.jsonl";
   if (std::filesystem::exists(lines_path) || std::filesystem::exists(recorder->result_path())) {
@@ -107,6 +108,7 @@ Result<std::unique_ptr<Recorder>> Recorder::create(const std::filesystem::path& 
   }
   SBENCH_TRY_SET(recorder->lines_, open_file(lines_path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND));
   SBENCH_TRY(recorder->append("header", header));
+  SBENCH_TRY(sync_directory(directory));
   recorder->header_ = std::move(header);
   return recorder;
 }
@@ -127,6 +129,9 @@ Result<std::unique_ptr<Recorder>> Recorder::resume(const std::filesystem::path& 
       const json record = json::parse(line);
       recorder->take(record.at("type").get<std::string>(), record.at("value"));
     } catch (const json::exception&) {
+      if (lines.peek() == std::istringstream::traits_type::eof()) {
+        break;  // the last line, which a power loss may have torn anywhere: each before it was synced
+      }
       return plain_error(EINVAL, "{} is damaged after {} bytes; start a new run with another --output",
                          lines_path.string(), good_bytes);
     }
@@ -163,7 +168,9 @@ bool Recorder::has_sample(const std::string& case_name, int block) const { retur
 
 Status Recorder::append(const char* type, const json& value) {
   const std::string line = json{{"type", type}, {"value", value}}.dump() + "\n";
-  return write_all(lines_.get(), line, (directory_ / "run.jsonl").string());
+  const std::string path = (directory_ / "run.jsonl").string();
+  SBENCH_TRY(write_all(lines_.get(), line, path));
+  return ::fdatasync(lines_.get()) == 0 ? Status() : Status(errno_error("cannot sync {}", path));
 }
 
 Status Recorder::add_sample(json entry) {

@@ -1,7 +1,7 @@
 // recorder.h: keeps a run's results safe while it goes on, and as one file when it ends.
 //
-// DIR/run.jsonl gets one line per sample, skip and failure as it happens (a torn
-// last line is ignored when read). DIR/result.json is assembled from the same
+// DIR/run.jsonl gets one line per sample, skip and failure as it happens, on the disk before the next begins (a last
+// line that the power tore is ignored when read). DIR/result.json is assembled from the same
 // lines and replaced atomically: after every driver's turn and at the end. The
 // file is a superset of Google Benchmark's JSON (reports/result.schema.json).
 #pragma once

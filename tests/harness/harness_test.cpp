@@ -174,6 +174,8 @@ TEST(RecorderTest, a_torn_last_line_is_dropped_and_the_rest_is_taken_up) {
     ASSERT_TRUE((*recorder)->add_sample(tiny_entry("w/native", 1)).ok());
   }
   std::ofstream(directory / "run.jsonl", std::ios::app) << R"({"type":"sample","value":{"name":"w/nat)";
+  ASSERT_TRUE(Recorder::resume(directory).ok());
+  std::ofstream(directory / "run.jsonl", std::ios::app) << std::string(100, '\0') << "e/b\"}}\n";  // its first block lost
   auto resumed = Recorder::resume(directory);
   ASSERT_TRUE(resumed.ok()) << resumed.error().what;
   EXPECT_TRUE((*resumed)->has_sample("w/native", 1));
