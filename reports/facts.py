@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from . import measure, text
 from .comparison import Comparison
-from .statistics import INFERENCE_BLOCKS_MIN
+from .statistics import INFERENCE_BLOCKS_MIN, paired_log_ratio
 
 NOISE_WARNING = 0.10
 PRESSURE_WARNING = 20
@@ -107,6 +109,23 @@ def skipped(comparison: Comparison) -> list[tuple[str, str, str]]:
     for driver in comparison.run.failed_check:
         rows.append((driver.label, "failed the semantic check, so it is not ranked: " + "; ".join(driver.differences[:3]),
                      "see the differences in the result file; this is a bug in the driver or in the kernel"))
+    return rows
+
+
+FUSE_COST_TITLE = "What FUSE itself costs: the same work on the same kind of pool, in process and mounted"
+FUSE_COST_COLUMNS = ("each", "in process", "mounted", "ratio, interval")
+
+
+def fuse_cost(comparison: Comparison) -> list[tuple[str, str, str, str]]:
+    """FUSE_COST_COLUMNS of the engine that can be used both ways; medians, and the paired ratio with its interval. Empty without one."""
+    rows = []
+    for driver in comparison.run.drivers.values():
+        for operation, inside, mounted in driver.fuse_cost:
+            ratio = paired_log_ratio(np.log(mounted) - np.log(inside)).exp()
+            rows.append((operation, text.human_time(float(np.median(inside)) * 1e-6), text.human_time(float(np.median(mounted)) * 1e-6),
+                         f"{text.ratio(ratio.value)} ({text.ratio(ratio.low)} to {text.ratio(ratio.high)})"))
+        if rows:
+            break  # it does not depend on the variant's options
     return rows
 
 

@@ -103,6 +103,7 @@ def render(report: Report, figures: list[tuple[Figure, str]]) -> str:
                   "rows": f.rows, "prose": f.prose, "svg": Markup(svg)} for f, svg in figures],
         cases=_cases(comparison), pairs=both_engines.tables(comparison, by_case=True), pair_columns=both_engines.COLUMNS, skipped=facts.skipped(comparison), failures=facts.failures(comparison),
         workloads=[(name, w["summary"], w["cache"], w["durability"], w["version"]) for name, w in body["workloads"].items()],
+        fuse_cost=facts.fuse_cost(comparison), fuse_cost_title=facts.FUSE_COST_TITLE, fuse_cost_columns=facts.FUSE_COST_COLUMNS,
         drivers=_drivers(comparison), environment=likeness.flat("", body["environment"]), method=facts.METHOD_NOTES,
         glossary=facts.GLOSSARY, run_id=body["run_id"], command=body["command"], seed=body["seed"],
         data_id="sbench-data", data=Markup(_embedded(report)))

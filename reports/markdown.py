@@ -58,6 +58,8 @@ def render_table(comparison: Comparison) -> str:
     interval = "95 % interval" if comparison.inference else "range seen (no inference)"
     parts += [f"\\* best, = tie with best, \\~ unsteady, – no number; ± half the {interval}. {escape(facts.blocks_words(comparison))}; "
               f"seed {comparison.run.body['seed']}; noise floor {escape(facts.noise_words(comparison))}.", ""]
+    if cost := facts.fuse_cost(comparison):
+        parts += [f"**{escape(facts.FUSE_COST_TITLE)}**", "", grid(facts.FUSE_COST_COLUMNS, cost), ""]
     return "\n".join(parts + _remarks(comparison)).rstrip() + "\n"
 
 
@@ -90,6 +92,8 @@ def _folded(report: Report) -> list[tuple[str, str]]:
         parts.append((f"Every case, {measure.noun(comparison.run).lower()} relative to the best ({engine} engines)",
                       grid(("case", *(comparison.run.label(d) for d in drivers)), rows)))
     parts += [(title, grid(both_engines.COLUMNS, rows)) for title, rows in both_engines.tables(comparison, by_case=True)]
+    if cost := facts.fuse_cost(comparison):
+        parts.append((facts.FUSE_COST_TITLE, grid(facts.FUSE_COST_COLUMNS, cost)))
     parts.append(("Method", "\n".join(f"- {escape(note)}" for note in facts.METHOD_NOTES)))
     parts.append(("Glossary", "\n".join(f"- **{escape(word)}**: {escape(meaning)}" for word, meaning in facts.GLOSSARY)))
     return parts

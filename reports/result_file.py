@@ -83,6 +83,7 @@ class Driver:
     options: dict[str, str] = field(hash=False)
     status: tuple[tuple[str, str], ...] = ()
     deviations: tuple[str, ...] = ()  # declared faults that the semantic check saw and excused; the label carries DEVIATES
+    fuse_cost: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...] = ()  # (operation, µs in process, µs mounted), a value a turn
 
     @property
     def stores_layers(self) -> bool:
@@ -237,7 +238,8 @@ def driver_of(entry: dict[str, Any]) -> Driver:
     deviations = tuple(text.plain(sentence) for sentence in entry.get("deviations", ()))
     return Driver(entry["slug"], entry["name"], text.plain(entry["label"]) + (DEVIATES if deviations else ""), entry["engine"],
                   entry["semantic_check"], tuple(entry["differences"]), entry["capabilities"], entry["options"],
-                  tuple((name, value) for name, value in entry["status"]), deviations)
+                  tuple((name, value) for name, value in entry["status"]), deviations,
+                  tuple((text.plain(row["operation"]), tuple(row["in_process_us"]), tuple(row["mounted_us"])) for row in entry.get("fuse_cost", ())))
 
 
 def _sample(entry: dict[str, Any]) -> Sample:

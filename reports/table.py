@@ -150,6 +150,9 @@ def _control_remark(comparison: Comparison) -> str:
     return " native copies the whole image when a layer is made, so builds and starts can be faster than native." if control and control.copies_at_prepare else ""
 
 
+_FUSE_COST_WIDTH = 72  # of the table with all its columns
+
+
 def render(comparison: Comparison, width: int = 80, color: bool = False, by_case: bool = False) -> str:
     """The whole table as text; no line is longer than `width` (at least 60) unless a single word is."""
     width = max(width, 60)
@@ -175,6 +178,11 @@ def render(comparison: Comparison, width: int = 80, color: bool = False, by_case
     noise = "unknown" if floor is None else text.percent(floor)
     lines += _fold(f"{facts.blocks_words(comparison)}; seed {body['seed']}; noise floor {noise}; device {facts.device_words(body['device'])}; "
                    f"profile {body['profile']}", width, "  ")
+    if cost := facts.fuse_cost(comparison):
+        lines += ["", *(paint(line, "bold") for line in _fold(facts.FUSE_COST_TITLE, width, "  "))]
+        shown = (0, 1, 2, 3) if width >= _FUSE_COST_WIDTH else (0, 2, 3)
+        head, *rows = ([line[i] for i in shown] for line in (facts.FUSE_COST_COLUMNS, *cost))
+        lines += text.columns(head, rows).split("\n")
     skips = facts.skipped(comparison)
     if skips:
         lines += ["", paint("Not run", "bold")]

@@ -52,6 +52,25 @@ def test_table_by_case_has_a_row_for_each_case(nine):
     assert "copy_up.first_write/size:64k" in run_reports("table", nine, "--cases", "--width", "120").stdout
 
 
+FUSE_COST = [{"operation": "create with 1 KiB", "in_process_us": [10, 11, 10, 12, 10, 10, 11], "mounted_us": [100, 105, 120, 115, 99, 101, 108]},
+             {"operation": "read 1 MiB, pool-cached", "in_process_us": [200] * 7, "mounted_us": [610, 600, 590, 600, 640, 580, 600]}]
+
+
+def test_what_fuse_costs_is_a_table_of_its_own_with_the_paired_ratio(tmp_path):
+    document = synthetic_result.make()
+    document["sbench"]["drivers"][-1]["fuse_cost"] = FUSE_COST
+    path = stored(tmp_path / "result.json", document)
+    wide = run_reports("table", path, "--width", "80").stdout
+    row = next(line for line in wide.splitlines() if line.startswith("create with 1 KiB"))
+    assert re.search(r"create with 1 KiB +10\.0 µs +105 µs +9\.90 \(9\.58 to 11\.0\)$", row), row
+    assert "read 1 MiB, pool-cached  200 µs      600 µs   3.00 (2.9" in wide
+    narrow = run_reports("table", path, "--width", "60").stdout
+    assert "What FUSE itself costs" in narrow and max(len(line) for line in narrow.splitlines()) <= 60
+    assert "| create with 1 KiB | 10.0 µs | 105 µs |" in run_reports("markdown", path).stdout
+    assert run_reports("validate", path).returncode == 0
+    assert "What FUSE itself costs" not in run_reports("table", stored(tmp_path / "without.json", synthetic_result.make())).stdout
+
+
 def test_color_obeys_flag_and_environment(nine):
     assert "\x1b[" in run_reports("table", nine, "--color", "always").stdout
     assert "\x1b[" not in run_reports("table", nine, "--color", "never", FORCE_COLOR="1").stdout
