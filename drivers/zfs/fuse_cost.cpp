@@ -28,7 +28,7 @@ constexpr std::uint64_t kOverwrites = 20;
 constexpr const char* kDataset = "d";
 
 Result<std::unique_ptr<FileSystem>> make_pool() {
-  std::unique_ptr<BlockIo> io = std::make_unique<MemoryDevice>(kPoolBytes);
+  std::unique_ptr<BlockIo> io = std::make_unique<MemoryDevice>(kPoolBytes, cow_fs::kSector);
   SBENCH_TRY(cow_fs::Pool::format(*io));
   cow_fs::OpenOptions options;
   options.commit_interval_ms = 0;
