@@ -161,6 +161,7 @@ std::vector<Operation> operations() {
 
 /// Microseconds an operation.
 Result<double> time_of(const Operation& operation, Way& way, int turn) {
+  SBENCH_TRY(way.sync());  // what the operation before left is not this one's to write
   SBENCH_TRY(way.forget_data());
   const auto begin = std::chrono::steady_clock::now();
   for (std::uint64_t i = 0; i < operation.count; ++i) {
