@@ -155,6 +155,13 @@ struct Availability {
 };
 
 /// A kind of driver, before a store is made.
+/// One operation's times with and without FUSE between it and the engine.
+struct FuseCost {
+  std::string operation;
+  std::vector<double> in_process_us;  ///< an operation's mean time in each turn
+  std::vector<double> mounted_us;     ///< as many
+};
+
 struct DriverSpec {
   std::string name;
   std::string summary;  ///< one line
@@ -169,6 +176,9 @@ struct DriverSpec {
   /// mounts; when its backing file system is already mounted there (by
   /// `sbench layer mount`), it is adopted and left in place.
   std::function<Result<std::unique_ptr<Driver>>(Device&, const Options&, const std::filesystem::path& root)> open;
+  /// What FUSE itself costs the engine that these options choose, measured now, without a device; `folder` is an empty
+  /// directory for its mount. Empty for an engine without FUSE, or that is not ours to use without it. Null: no engine is.
+  std::function<Result<std::vector<FuseCost>>(const Options&, const std::filesystem::path& folder)> fuse_cost;
 };
 
 /// Every driver sbench knows, in display order, whether or not it can run here.

@@ -8,7 +8,6 @@
 
 #include "drivers/base/helper.h"
 #include "drivers/base/units.h"
-#include "drivers/zfs/fuse_cost.h"
 #include "harness/guest/guest_disk.h"
 #include "harness/semantic_check.h"
 #include "harness/stop_on_signal.h"
@@ -39,7 +38,7 @@ class Runner {
   /// All cases of one driver in one block, on a store formatted for them.
   [[nodiscard]] Status take_turn(int block, const PlannedVariant& planned, int& order);
   [[nodiscard]] Status check_semantics(const PlannedVariant& planned);
-  [[nodiscard]] json fuse_cost(const std::string& slug);
+  [[nodiscard]] json fuse_cost(const Variant& variant);
   [[nodiscard]] Result<std::unique_ptr<Store>> fresh_store(const PlannedVariant& planned);
   [[nodiscard]] Status take_sample(Store& store, int block, const PlannedVariant& planned, const PlannedCase& each,
                                    int order, unsigned serial);
@@ -100,18 +99,13 @@ Result<std::unique_ptr<Store>> Runner::fresh_store(const PlannedVariant& planned
   return Store::open(device_, planned.variant, root);
 }
 
-/// The engine that the same program can use without FUSE, too.
-bool shows_a_pool_through_fuse(const PlannedVariant& planned) {
-  return planned.variant.spec->name == "zfs" && planned.engine == EngineClass::userspace;
-}
-
 /// Measured beside the run, for the report; without it the run goes on.
-json Runner::fuse_cost(const std::string& slug) {
+json Runner::fuse_cost(const Variant& variant) {
   json rows = json::array();
   const auto root = session_.make_root("fuse-cost");
-  const auto costs = root.ok() ? zfs::measure_fuse_cost(*root) : Result<std::vector<zfs::FuseCost>>(root.error());
+  const auto costs = root.ok() ? variant.spec->fuse_cost(variant.options, *root) : Result<std::vector<FuseCost>>(root.error());
   if (!costs.ok()) {
-    progress_.message(fmt::format("{}: what FUSE costs was not measured: {}", slug, costs.error().what));
+    progress_.message(fmt::format("{}: what FUSE costs was not measured: {}", variant.slug, costs.error().what));
     return rows;
   }
   for (const auto& each : *costs) {
@@ -138,8 +132,8 @@ Status Runner::check_semantics(const PlannedVariant& planned) {
   for (const auto& [name, value] : store->driver().status()) {
     facts["status"].push_back({name, value});
   }
-  if (shows_a_pool_through_fuse(planned)) {
-    facts["fuse_cost"] = fuse_cost(slug);
+  if (planned.variant.spec->fuse_cost) {
+    facts["fuse_cost"] = fuse_cost(planned.variant);
   }
   SBENCH_TRY(recorder_.add_driver(slug, facts));
   if (!differences.empty()) {

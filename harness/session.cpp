@@ -11,6 +11,7 @@
 
 #include "drivers/base/file.h"
 #include "drivers/base/helper.h"
+#include "drivers/base/process.h"
 #include "harness/journal.h"
 
 namespace sbench {
@@ -42,20 +43,15 @@ struct Inhabitant {
 /// Processes in sessions whose own process is dead.
 std::vector<Inhabitant> inhabitants_of_abandoned_sessions() {
   std::vector<Inhabitant> found;
-  std::error_code gone;
-  for (auto each = fs::directory_iterator("/proc", gone); each != fs::directory_iterator(); each.increment(gone)) {
-    const std::string number = each->path().filename().string();
-    if (number.find_first_not_of("0123456789") != std::string::npos) {
-      continue;
-    }
-    const std::string owner = read_trimmed(fs::path("/proc") / number / "root" / owner_file().relative_path());
+  for (const pid_t inhabitant : all_processes()) {
+    const fs::path process = fmt::format("/proc/{}", inhabitant);
+    const std::string owner = read_trimmed(process / "root" / owner_file().relative_path());
     pid_t pid = 0;
     std::uint64_t start_ticks = 0;
     std::string where;
     if ((std::istringstream(owner) >> pid >> start_ticks >> where) && where == process_namespace() &&
         start_ticks_of(pid) != start_ticks) {
-      const pid_t inhabitant = std::stoi(number);
-      found.push_back({inhabitant, start_ticks_of(inhabitant), read_trimmed(fs::path("/proc") / number / "comm")});
+      found.push_back({inhabitant, start_ticks_of(inhabitant), read_trimmed(process / "comm")});
     }
   }
   return found;

@@ -13,6 +13,9 @@
 
 namespace sbench {
 
+/// The features of an overlay in a user namespace: with userxattr there is nothing else, and only this way of saying so.
+inline constexpr const char* kUserxattrFeatures = "index=off,metacopy=off,redirect_dir=nofollow";
+
 struct OverlayMount {
   std::filesystem::path base;  ///< what the names below are relative to
   std::string lowers;          ///< "l/AAA:l/BBB", nearest first, no other ':' or ','
@@ -24,7 +27,7 @@ struct OverlayMount {
 
 /// Mounts it (noatime, as the backing is). E2BIG when even relative names do not fit in a page.
 /// In a user namespace with userxattr: overlayfs keeps its attributes in user.overlay.* then, and
-/// follows no redirects; `features` must not ask for any.
+/// follows no redirects; `features` are kUserxattrFeatures.
 [[nodiscard]] Status mount_overlay(const OverlayMount& overlay);
 
 /// Whether the kernel has overlayfs, for this process, in words for `sbench list`.

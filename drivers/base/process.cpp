@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <filesystem>
 #include <string_view>
 
 #include "drivers/base/fd.h"
@@ -147,6 +148,19 @@ Result<std::string> run_checked(const std::vector<std::string>& argv) {
     return plain_error(EIO, "{} failed with exit code {}: {}", argv[0], output.exit_code, last);
   }
   return std::move(output.stdout_text);
+}
+
+std::vector<pid_t> all_processes() {
+  std::vector<pid_t> pids;
+  std::error_code gone;
+  for (auto each = std::filesystem::directory_iterator("/proc", gone); each != std::filesystem::directory_iterator();
+       each.increment(gone)) {
+    const std::string name = each->path().filename().string();
+    if (name.find_first_not_of("0123456789") == std::string::npos) {
+      pids.push_back(std::stoi(name));
+    }
+  }
+  return pids;
 }
 
 }  // namespace sbench

@@ -1,8 +1,10 @@
-// process.h: running another program (mkfs, zpool, python) so that it dies with us.
+// process.h: running another program (mkfs, zpool, python) so that it dies with us; and which there are.
 //
 // No shell is involved. The child gets SIGKILL when the calling thread's process
 // dies (PR_SET_PDEATHSIG), /dev/null as stdin, and no inherited descriptors.
 #pragma once
+
+#include <sys/types.h>
 
 #include <functional>
 #include <string>
@@ -31,5 +33,8 @@ struct ProgramOutput {
 
 /// Absolute path of `program` in PATH, /usr/sbin or /sbin; empty when there is none.
 [[nodiscard]] std::string find_program(const std::string& program);
+
+/// Every process that /proc shows.
+[[nodiscard]] std::vector<pid_t> all_processes();
 
 }  // namespace sbench

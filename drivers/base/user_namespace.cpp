@@ -106,29 +106,38 @@ int try_mount_namespace() {
   return child > 0 && ::waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : EPERM;
 }
 
-std::uint64_t ids_mapped_by(const char* file) {
-  std::istringstream map(read_trimmed(file));
-  std::uint64_t sum = 0;
+struct MappedIds {
   std::uint64_t inside = 0;
   std::uint64_t outside = 0;
   std::uint64_t count = 0;
-  while (map >> inside >> outside >> count) {
-    sum += count;
+};
+
+std::vector<MappedIds> read_map(const char* file) {
+  std::istringstream text(read_trimmed(file));
+  std::vector<MappedIds> map;
+  for (MappedIds each; text >> each.inside >> each.outside >> each.count;) {
+    map.push_back(each);
   }
-  return sum;
+  return map;
 }
 
-bool has_machines_ids() {
-  std::istringstream map(read_trimmed("/proc/self/uid_map"));
-  std::uint64_t inside = 0;
-  std::uint64_t outside = 0;
-  std::uint64_t count = 0;
-  return !(map >> inside >> outside >> count) || (inside == 0 && outside == 0 && count == kAllIds);
+bool has_many(const std::vector<MappedIds>& map) {
+  std::uint64_t sum = 0;
+  for (const auto& each : map) {
+    sum += each.count;
+  }
+  return sum >= kImageIds;
+}
+
+/// Also where there is no map: a kernel without user namespaces.
+bool is_the_machines(const std::vector<MappedIds>& map) {
+  return map.empty() || (map[0].inside == 0 && map[0].outside == 0 && map[0].count == kAllIds);
 }
 
 struct Maps {
-  bool nested = !has_machines_ids();
-  bool several = ids_mapped_by("/proc/self/uid_map") >= kImageIds && ids_mapped_by("/proc/self/gid_map") >= kImageIds;
+  std::vector<MappedIds> users = read_map("/proc/self/uid_map");
+  bool nested = !is_the_machines(users);
+  bool several = has_many(users) && has_many(read_map("/proc/self/gid_map"));
 };
 
 /// Read once, since timed work asks; enter_user_namespace() reads them again.

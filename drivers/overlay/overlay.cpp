@@ -32,7 +32,7 @@ namespace {
 constexpr int kUnmountPatience_ms = 1000;
 
 const char* features() {
-  return in_user_namespace() ? "index=off,metacopy=off,redirect_dir=nofollow" : "index=off,metacopy=off,redirect_dir=off";
+  return in_user_namespace() ? kUserxattrFeatures : "index=off,metacopy=off,redirect_dir=off";
 }
 
 Capabilities capabilities_of(BackingType backing) {

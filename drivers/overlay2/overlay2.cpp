@@ -88,8 +88,8 @@ Status check_options(const Options& options) {
 }
 
 std::string features_of(const Options& options) {
-  if (in_user_namespace()) {  // with userxattr there is nothing else, and only this way of saying so
-    return "index=off,metacopy=off,redirect_dir=nofollow";
+  if (in_user_namespace()) {
+    return kUserxattrFeatures;
   }
   return fmt::format("index={},metacopy={},redirect_dir={}", options.at("index"), options.at("metacopy"),
                      redirect_dir_of(options));

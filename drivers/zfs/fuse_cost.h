@@ -5,18 +5,11 @@
 #pragma once
 
 #include <filesystem>
-#include <string>
 #include <vector>
 
-#include "drivers/base/result.h"
+#include "drivers/driver.h"
 
 namespace sbench::zfs {
-
-struct FuseCost {
-  std::string operation;
-  std::vector<double> in_process_us;  ///< an operation's mean time in each turn
-  std::vector<double> mounted_us;     ///< as many
-};
 
 /// Some 0.3 s on an idle machine. Mounts below `folder`, and takes that away again. Needs what the engine needs.
 [[nodiscard]] Result<std::vector<FuseCost>> measure_fuse_cost(const std::filesystem::path& folder);

@@ -13,6 +13,7 @@
 #include "drivers/base/units.h"
 #include "drivers/driver.h"
 #include "drivers/zfs/datasets.h"
+#include "drivers/zfs/fuse_cost.h"
 
 namespace sbench {
 
@@ -55,6 +56,10 @@ Result<const Engine*> require_engine(const Options& options) {
 Status format(Device& device, const Options& options) {
   SBENCH_TRY_SET(const Engine* engine, require_engine(options));
   return engine->format(device, options);
+}
+
+Result<std::vector<FuseCost>> fuse_cost(const Options& options, const std::filesystem::path& folder) {
+  return &pick_engine(options) == &userspace_engine() ? measure_fuse_cost(folder) : std::vector<FuseCost>();
 }
 
 /// Keeps the pool alive longer than the file system that BackedDriver has from it.
@@ -200,6 +205,7 @@ DriverSpec zfs_driver() {
   spec.probe = zfs::probe;
   spec.format = zfs::format;
   spec.open = zfs::ZfsDriver::open;
+  spec.fuse_cost = zfs::fuse_cost;
   return spec;
 }
 

@@ -32,19 +32,6 @@ ProcessState state_of(pid_t pid) {
   return found;
 }
 
-std::vector<pid_t> all_processes() {
-  std::vector<pid_t> pids;
-  std::error_code gone;
-  for (auto each = std::filesystem::directory_iterator("/proc", gone); each != std::filesystem::directory_iterator();
-       each.increment(gone)) {
-    const std::string name = each->path().filename().string();
-    if (name.find_first_not_of("0123456789") == std::string::npos) {
-      pids.push_back(std::stoi(name));
-    }
-  }
-  return pids;
-}
-
 std::string backtrace(pid_t pid) {
   if (find_program("gdb").empty() || find_program("timeout").empty()) {
     return "(no gdb here)\n";

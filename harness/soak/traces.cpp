@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "drivers/base/file.h"
+#include "drivers/base/process.h"
 #include "harness/soak/processes.h"
 
 namespace sbench::soak {
@@ -50,17 +51,13 @@ struct InUse {
 InUse mounted_anywhere() {
   InUse found;
   std::set<std::filesystem::path> namespaces;
-  std::error_code gone;
-  for (auto each = std::filesystem::directory_iterator("/proc", gone); each != std::filesystem::directory_iterator();
-       each.increment(gone)) {
-    if (each->path().filename().string().find_first_not_of("0123456789") != std::string::npos) {
+  for (const pid_t pid : all_processes()) {
+    const std::filesystem::path process = fmt::format("/proc/{}", pid);
+    std::error_code gone;
+    if (!namespaces.insert(std::filesystem::read_symlink(process / "ns/mnt", gone)).second) {
       continue;
     }
-    std::error_code ignored;
-    if (!namespaces.insert(std::filesystem::read_symlink(each->path() / "ns/mnt", ignored)).second) {
-      continue;
-    }
-    for (const auto& mounted : mounts_of(each->path())) {
+    for (const auto& mounted : mounts_of(process)) {
       found.sources.insert(mounted.source);
       if (mounted.type.starts_with("fuse")) {
         found.connections.insert(mounted.minor);

@@ -72,12 +72,6 @@ class Bed {
     files_ = must(DatasetFiles::open(*pool_, "d"));
     return *files_;
   }
-  /// Ends the pool; what is at this path opens it elsewhere.
-  std::string leave() {
-    close();
-    return path_ + "/pool";
-  }
-  [[nodiscard]] const std::string& path() const { return path_; }
   Pool& pool() { return *pool_; }
   BlockIo& raw() { return *raw_; }
 
