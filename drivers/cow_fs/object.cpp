@@ -81,15 +81,34 @@ Result<BytesRef> Object::view(unsigned level, std::uint64_t block) {
       return BytesRef(found->second);
     }
   }
+  return stored(level, block);
+}
+
+Result<BytesRef> Object::stored(unsigned level, std::uint64_t block) {
   SBENCH_TRY_SET(const BlockPointer at, pointer(level, block));
   if (at.is_hole()) {
     return BytesRef();
   }
-  if (at.level != level || at.logical_bytes != (level == 0 ? dnode_.block_bytes : kIndirectBytes)) {
+  if (!belongs(at, level)) {
     return locate(plain_error(EUCLEAN, "{}: not the block that belongs there", describe(at)), level, block);
   }
   auto content = set_.core_.blocks.read(at);
   return content.ok() ? std::move(content) : locate(content.error(), level, block);
+}
+
+bool Object::belongs(const BlockPointer& pointer, unsigned level) const {
+  return pointer.level == level && pointer.logical_bytes == (level == 0 ? dnode_.block_bytes : kIndirectBytes);
+}
+
+bool Object::is_at_hand(unsigned level, std::uint64_t block) {
+  if (dirty_blocks_.contains(key(level, block))) {
+    return true;
+  }
+  if (level + 1U < dnode_.levels && !is_at_hand(level + 1, block / kFanOut)) {
+    return false;
+  }
+  const auto at = pointer(level, block);
+  return !at.ok() || at->is_hole() || !belongs(*at, level) || set_.core_.blocks.is_cached(*at);
 }
 
 Result<bool> Object::has_block(std::uint64_t index) {

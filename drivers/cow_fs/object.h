@@ -93,6 +93,11 @@ class Object {
   void mark_dirty();
   [[nodiscard]] Result<BlockPointer> pointer(unsigned level, std::uint64_t block);
   [[nodiscard]] Result<BytesRef> view(unsigned level, std::uint64_t block);
+  /// As the device has it, whatever is dirty.
+  [[nodiscard]] Result<BytesRef> stored(unsigned level, std::uint64_t block);
+  [[nodiscard]] bool belongs(const BlockPointer& pointer, unsigned level) const;
+  /// Whether view() can answer, be it with an error, without the device.
+  [[nodiscard]] bool is_at_hand(unsigned level, std::uint64_t block);
   [[nodiscard]] Result<Bytes*> modify(unsigned level, std::uint64_t block, bool whole);
   [[nodiscard]] Status set_pointer(unsigned level, std::uint64_t block, const BlockPointer& pointer);
   [[nodiscard]] Status grow_levels(std::uint64_t block);

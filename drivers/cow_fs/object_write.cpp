@@ -43,12 +43,9 @@ Status Object::write(std::uint64_t offset, std::span<const std::byte> from, std:
 }
 
 Status Object::write_within(std::uint64_t index, std::uint64_t at, std::span<const std::byte> from) {
-  if (from.size() < dnode_.block_bytes && !partial_.contains(index) && !dirty_blocks_.contains(key(0, index))) {
-    SBENCH_TRY_SET(const BlockPointer old, pointer(0, index));
-    if (!old.is_hole() && old.level == 0 && old.logical_bytes == dnode_.block_bytes && !set_.core_.blocks.is_cached(old)) {
-      SBENCH_TRY(modify(0, index, true));
-      partial_[index] = {};
-    }
+  if (from.size() < dnode_.block_bytes && !is_at_hand(0, index)) {
+    SBENCH_TRY(modify(0, index, true));
+    partial_[index] = {};
   }
   const auto part = partial_.find(index);
   if (part == partial_.end() || from.size() == dnode_.block_bytes) {
@@ -75,20 +72,19 @@ Status Object::complete(std::uint64_t block) {
   if (part == partial_.end()) {
     return {};
   }
-  SBENCH_TRY_SET(const BlockPointer at, pointer(0, block));
-  const auto old = set_.core_.blocks.read(at);
-  if (!old.ok()) {
-    return locate(old.error(), 0, block);
-  }
+  SBENCH_TRY_SET(const BytesRef old, stored(0, block));
   auto& written = part->second;
   std::sort(written.begin(), written.end(), [](const Written& a, const Written& b) { return a.begin < b.begin; });
   std::byte* const content = dirty_blocks_.at(key(0, block))->data();
+  const auto fill = [&](std::uint64_t from, std::uint64_t to) {
+    old ? std::memcpy(content + from, old->data() + from, to - from) : std::memset(content + from, 0, to - from);
+  };
   std::uint64_t from = 0;
   for (const Written& each : written) {
-    std::memcpy(content + from, (*old)->data() + from, each.begin - from);
+    fill(from, each.begin);
     from = each.end;
   }
-  std::memcpy(content + from, (*old)->data() + from, (*old)->size() - from);
+  fill(from, dnode_.block_bytes);
   partial_.erase(part);
   return {};
 }

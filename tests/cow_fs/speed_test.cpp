@@ -45,6 +45,32 @@ TEST(CowSpeed, what_a_sequential_writer_leaves_behind_is_written_while_it_goes_o
   EXPECT_EQ(must(pool.files("a").read("file")), text);
 }
 
+TEST(CowSpeed, first_write_and_its_fsync_read_neither_the_record_nor_the_way_to_it) {
+  TestPool pool(64 * kMiB);
+  must(pool.pool->create("a", {}));
+  std::string text = noise(20 * kMiB, 1);
+  must(pool.files("a").write("file", 0, text));
+  must(pool.files("a").write("file", 41 * kMiB, "behind a hole"));
+  text.resize(41 * kMiB);
+  text += "behind a hole";
+  pool.reopen();
+  Files files = pool.files("a");
+  const auto node = must(files.find("file"));
+  const std::uint64_t before = pool.device->bytes_read();
+  for (const std::uint64_t at : {7 * kMiB + 100, 30 * kMiB + 5}) {  // a record, and a hole
+    must(files.write("file", at, "new"));
+    text.replace(at, 3, "new");
+    must(files.raw().sync_file(node, 0, false));
+  }
+  EXPECT_EQ(pool.device->bytes_read(), before);
+  EXPECT_EQ(must(files.read("file")), text);
+  must(files.write("file", 8 * kMiB + 100, "newer"));
+  text.replace(8 * kMiB + 100, 5, "newer");
+  pool.reopen();
+  EXPECT_EQ(must(pool.files("a").read("file")), text);
+  EXPECT_THAT(pool.findings(), IsEmpty());
+}
+
 TEST(CowSpeed, writes_that_go_on_are_all_there_when_finished) {
   std::string path = "/var/tmp/sbench-test-XXXXXX";
   const Fd fd(::mkstemp(path.data()));
