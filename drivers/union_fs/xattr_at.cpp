@@ -1,16 +1,26 @@
 #include "drivers/union_fs/xattr_at.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <sys/xattr.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace sbench::union_fs {
 
 ProcPath::ProcPath(int fd, std::string_view name) : follow_(name.empty()) {
-  const auto end = follow_ ? fmt::format_to_n(text_, sizeof text_ - 1, "/proc/self/fd/{}", fd)
-                           : fmt::format_to_n(text_, sizeof text_ - 1, "/proc/self/fd/{}/{}", fd, name);
-  *end.out = '\0';
+  char* end = text_;
+  const auto append = [this, &end](std::string_view part) {
+    end = std::copy_n(part.data(), std::min(part.size(), static_cast<std::size_t>(text_ + sizeof text_ - 1 - end)), end);
+  };
+  const fmt::format_int number(fd);  // format_to_n's mangled name differs between clang and Debian's libfmt, made by gcc
+  append("/proc/self/fd/");
+  append({number.data(), number.size()});
+  if (!follow_) {
+    append("/");
+    append(name);
+  }
+  *end = '\0';
 }
 
 int get_xattr(int fd, std::string_view name, const char* attribute, std::string& value) {
