@@ -7,7 +7,7 @@
 namespace sbench {
 namespace {
 
-std::vector<std::string> split(const std::string& text) {
+std::vector<std::string> option_names(const std::string& text) {
   std::vector<std::string> words;
   std::istringstream stream(text);
   for (std::string word; std::getline(stream, word, ',');) {
@@ -22,7 +22,7 @@ std::vector<std::string> choices_of(const std::string& type_name) {
   const auto close = type_name.find('}', open);
   return open == std::string::npos || close == std::string::npos
              ? std::vector<std::string>{}
-             : split(type_name.substr(open + 2, close - open - 2));
+             : option_names(type_name.substr(open + 2, close - open - 2));
 }
 
 std::vector<std::string> known_words(const std::string& name) {
@@ -45,7 +45,7 @@ OptionFacts option_facts(const CLI::Option& option) {
   OptionFacts facts;
   const std::string type_name = option.get_type_name();
   if (option.nonpositional()) {
-    facts.names = split(option.get_name(false, true));
+    facts.names = option_names(option.get_name(false, true));
   }
   if (option.get_expected_max() > 0) {
     facts.value = option.nonpositional() && !type_name.empty() ? type_name.substr(0, type_name.find(':'))

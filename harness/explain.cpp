@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 using Parts = std::vector<std::string>;
 
-Parts split(const std::string& path) {
+Parts parts_of(const std::string& path) {
   Parts parts;
   for (const auto& part : fs::path(path)) {
     if (part != "." && part != "/" && !part.empty()) {
@@ -180,7 +180,7 @@ class UnionSearch {
     // `below` and the path of this layer end alike from `depth` on, whatever came before.
     const std::size_t rest = wanted_.size() - depth;
     Parts next = value->starts_with('/') ? Parts() : Parts(below.begin(), below.end() - static_cast<std::ptrdiff_t>(rest) - 1);
-    for (const auto& part : split(*value)) {
+    for (const auto& part : parts_of(*value)) {
       next.push_back(part);
     }
     next.insert(next.end(), below.end() - static_cast<std::ptrdiff_t>(rest), below.end());
@@ -319,7 +319,7 @@ Result<Explanation> explain_path(Driver& driver, const std::string& name, const 
   if (!contained.ok()) {
     return plain_error(EINVAL, "{} is no path in a container", path);
   }
-  const Parts parts = split(*contained);
+  const Parts parts = parts_of(*contained);
   SBENCH_TRY_SET(const auto rows, driver.list());
   const std::map<LayerId, ParentId> parents(rows.begin(), rows.end());
   if (!parents.contains(id)) {

@@ -12,6 +12,7 @@
 #include "drivers/base/file.h"
 #include "drivers/base/units.h"
 #include "drivers/base/usage_error.h"
+#include "harness/expression.h"
 
 namespace sbench {
 namespace {
@@ -33,11 +34,7 @@ std::optional<Injection> Injection::parse(const std::string& text) {
     throw UsageError(kForm, text);
   }
   Injection injection;
-  try {
-    injection.cases_ = std::regex(text.substr(0, equals));
-  } catch (const std::regex_error& error) {
-    throw UsageError("--inject '{}': {}", text, error.what());
-  }
+  injection.cases_ = user_expression(text.substr(0, equals), "--inject");
   const std::string kind = text.substr(equals + 1, colon - equals - 1);
   const std::string amount = text.substr(colon + 1);
   if (kind == "slow" && amount.ends_with('%')) {

@@ -11,6 +11,7 @@
 #include "drivers/base/hash.h"
 #include "drivers/base/usage_error.h"
 #include "drivers/base/user_namespace.h"
+#include "harness/expression.h"
 #include "harness/guest/guest_init.h"
 #include "harness/reports.h"
 #include "workloads/content/base_image.h"
@@ -83,14 +84,6 @@ std::vector<SelectedVariant> select_variants(const RunRequest& request) {
     }
   }
   return variants;
-}
-
-std::regex compile_filter(const std::string& filter) {
-  try {
-    return std::regex(filter, std::regex::ECMAScript | std::regex::optimize);
-  } catch (const std::regex_error&) {
-    throw UsageError("--filter '{}' is not a regular expression; quote special characters with \\", filter);
-  }
 }
 
 /// profile:NAME is a profile that sbench ships, where no file is called so.
@@ -207,7 +200,7 @@ EngineClass actual_engine(EngineClass declared) {
 Plan make_plan(const RunRequest& request) {
   const Profile profile = parse_profile(request.profile);
   const auto workloads = select_workloads(request.workloads);
-  const std::regex filter = compile_filter(request.filter);
+  const std::regex filter = user_expression(request.filter, "--filter");
   Plan plan;
   plan.seed = request.seed;
   plan.injection = Injection::parse(request.inject);

@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <limits>
 #include <sstream>
 
 #include "drivers/base/durable.h"
 #include "drivers/base/file.h"
+#include "images/whole_number.h"
 
 namespace sbench {
 
@@ -153,7 +155,8 @@ void Recorder::take(const std::string& type, const json& value) {
   if (type == "header") {
     header_ = value;
   } else if (type == "sample") {
-    done_.emplace(value.at("name").get<std::string>(), value.at("sbench").at("block").get<int>());
+    const auto block = whole_number(value.at("sbench").at("block"), "a block", std::numeric_limits<int>::max());
+    done_.emplace(value.at("name").get<std::string>(), static_cast<int>(block));
     benchmarks_.push_back(value);
   } else if (type == "failure") {
     failures_.push_back(value);

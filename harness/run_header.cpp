@@ -1,10 +1,13 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <limits>
+
 #include "drivers/base/hash.h"
 #include "drivers/base/user_namespace.h"
 #include "harness/environment.h"
 #include "harness/runner.h"
+#include "images/whole_number.h"
 #include "workloads/content/base_image.h"
 
 namespace sbench {
@@ -138,16 +141,16 @@ RunRequest request_from_json(const json& value) {
   value.at("device").get_to(request.device);
   value.at("image_dir").get_to(request.image_dir);
   value.at("image_size").get_to(request.image_size);
-  value.at("blocks").get_to(request.blocks);
-  value.at("budget_s").get_to(request.budget_s);
-  value.at("seed").get_to(request.seed);
+  request.blocks = static_cast<int>(whole_number(value.at("blocks"), "blocks", std::numeric_limits<int>::max()));
+  request.budget_s = whole_number(value.at("budget_s"), "budget_s");
+  request.seed = whole_number(value.at("seed"), "seed");
   value.at("kind").get_to(request.kind);
   request.in = value.value("in", "host");
   request.image = value.value("image", "");
   request.platform = value.value("platform", "");
   request.dockerfiles = value.value("dockerfiles", std::vector<std::string>());
   request.run_steps = value.value("run_steps", "replay");
-  request.run_limit_s = value.value("run_limit_s", std::uint64_t{600});
+  request.run_limit_s = whole_number(value.value("run_limit_s", json(600)), "run_limit_s");
   request.recordings = value.value("recordings", "");
   request.rootless = value.value("rootless", false);
   request.inject = value.value("inject", "");  // results of before have none

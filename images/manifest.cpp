@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "images/whole_number.h"
+
 namespace sbench {
 namespace {
 
@@ -37,11 +39,7 @@ std::string platform_of(const json& value) {
 Descriptor descriptor(const json& value) {
   Descriptor made;
   value.at("digest").get_to(made.digest);
-  const json& size = value.at("size");
-  if (!size.is_number_unsigned()) {
-    throw json::other_error::create(501, "a blob's size is no whole number", &value);
-  }
-  size.get_to(made.size_bytes);
+  made.size_bytes = whole_number(value.at("size"), "a blob's size");
   made.media_type = text_of(value, "mediaType");
   if (const auto platform = value.find("platform"); platform != value.end()) {
     made.platform = platform_of(*platform);

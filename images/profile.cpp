@@ -9,6 +9,7 @@
 #include <set>
 
 #include "images/layer_scan.h"
+#include "images/whole_number.h"
 
 namespace sbench {
 namespace {
@@ -253,11 +254,15 @@ constexpr std::uint64_t kCountMax = 10'000'000;
 constexpr std::size_t kLevelsMax = 64;
 
 std::uint64_t count_of(const json& value) {
-  const auto count = value.get<std::uint64_t>();
-  if (!value.is_number_unsigned() || count > kCountMax) {
-    throw json::other_error::create(501, "a count is out of range", &value);
+  return whole_number(value, "a count", kCountMax);
+}
+
+std::map<std::string, std::uint64_t> counts_by_name(const json& values) {
+  std::map<std::string, std::uint64_t> counts;
+  for (const auto& [name, value] : values.get_ref<const json::object_t&>()) {
+    counts.emplace(name, count_of(value));
   }
-  return count;
+  return counts;
 }
 
 std::vector<std::uint64_t> counts_of(const json& values) {
@@ -278,7 +283,7 @@ AreaProfile area_of(const json& value) {
     SizeClass size;
     size.size_class = static_cast<unsigned>(count_of(row.at(0)));
     size.files = count_of(row.at(1));
-    size.bytes = row.at(2).get<std::uint64_t>();
+    size.bytes = whole_number(row.at(2), "a size");
     if (size.files == 0 || size.bytes / size.files > 64 * kGiB) {
       throw json::other_error::create(501, "a size is out of range", &row);
     }
@@ -287,8 +292,8 @@ AreaProfile area_of(const json& value) {
   area.files = counts_of(value.at("files"));
   area.folders = counts_of(value.at("folders"));
   area.compressible_percent = static_cast<unsigned>(std::min<std::uint64_t>(100, count_of(value.at("packs"))));
-  value.at("modes").get_to(area.modes);
-  value.at("owners").get_to(area.owners);
+  area.modes = counts_by_name(value.at("modes"));
+  area.owners = counts_by_name(value.at("owners"));
   const auto get = [&](const char* name) { return value.contains(name) ? count_of(value.at(name)) : 0; };
   area.symlinks = get("symlinks");
   area.hard_links = get("hard_links");

@@ -80,7 +80,7 @@ Status apply_tar(const LayerFlags& flags, Console& console) {
   return {};
 }
 
-Result<ParentId> parent_of(Driver& driver, const LayerFlags& flags) {
+Result<ParentId> chosen_parent(Driver& driver, const LayerFlags& flags) {
   if (!flags.parent.empty()) {
     return ParentId(flags.parent);
   }
@@ -108,7 +108,7 @@ class ConsoleSink final : public ByteSink {
 
 Status diff_layer(const LayerFlags& flags, Console& console) {
   SBENCH_TRY_SET(const auto store, open_store(flags));
-  SBENCH_TRY_SET(const ParentId parent, parent_of(store->driver(), flags));
+  SBENCH_TRY_SET(const ParentId parent, chosen_parent(store->driver(), flags));
   if (flags.file == "-") {
     if (console.out_is_terminal) {
       throw UsageError("the tar would go to the terminal; name a file with -o, or redirect it");
@@ -123,7 +123,7 @@ Status diff_layer(const LayerFlags& flags, Console& console) {
 
 Status print_changes(const LayerFlags& flags, Console& console) {
   SBENCH_TRY_SET(const auto store, open_store(flags));
-  SBENCH_TRY_SET(const ParentId parent, parent_of(store->driver(), flags));
+  SBENCH_TRY_SET(const ParentId parent, chosen_parent(store->driver(), flags));
   SBENCH_TRY_SET(const auto changes, store->driver().changes(flags.id, parent));
   for (const auto& change : changes) {
     console.out << letter(change.kind) << " " << change.path << "\n";

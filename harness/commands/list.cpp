@@ -79,7 +79,7 @@ void print_workloads(Console& console) {
   }
 }
 
-json drivers_json() {
+json listed_drivers() {
   json drivers = json::array();
   for (const auto& spec : driver_registry()) {
     const Availability availability = spec.probe(options_here(spec));
@@ -106,7 +106,7 @@ json drivers_json() {
   return drivers;
 }
 
-json workloads_json() {
+json listed_workloads() {
   static constexpr std::array<const char*, kProfiles> kNames = {"smoke", "quick", "standard", "full"};
   json workloads = json::array();
   for (const auto& spec : workload_registry()) {
@@ -137,10 +137,10 @@ void list_command(const ListFlags& flags, Console& console) {
   if (flags.format == "json") {
     json all;
     if (drivers) {
-      all["drivers"] = drivers_json();
+      all["drivers"] = listed_drivers();
     }
     if (workloads) {
-      all["workloads"] = workloads_json();
+      all["workloads"] = listed_workloads();
     }
     console.out << all.dump(1) << "\n";
     return;

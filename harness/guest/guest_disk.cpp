@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kDisk = "/dev/ubd";  // and a letter, in the order of GuestJob::disks
-constexpr useconds_t kPoll_us = 10'000;
+constexpr useconds_t kDiskPoll_us = 10'000;
 constexpr int kPatience_polls = 3000;  // a host that does not answer in half a minute never will
 
 fs::path request_of(const fs::path& exchange, std::size_t disk) { return exchange / fmt::format("discard-{}", disk); }
@@ -40,7 +40,7 @@ Result<bool> ask_host(const fs::path& request) {
     if (::unlink(refused(request).c_str()) == 0) {
       return false;
     }
-    ::usleep(kPoll_us);
+    ::usleep(kDiskPoll_us);
   }
   return plain_error(ETIME, "the host does not answer to {}", request.string());
 }
