@@ -228,7 +228,11 @@ Status Pool::remove_dataset(Dataset& dataset) {
 }
 
 Status Pool::destroy_snapshot(Dataset& snapshot) {
-  Dataset& next = *followers(snapshot).front();
+  const auto following = followers(snapshot);
+  if (following.size() != 1) {
+    return plain_error(EUCLEAN, "snapshot {}: it is of {} datasets", snapshot.name(), following.size());
+  }
+  Dataset& next = *following.front();
   SBENCH_TRY(load_dead(next));
   SBENCH_TRY(load_dead(snapshot));
   const std::uint64_t before = snapshot.record.previous_birth;

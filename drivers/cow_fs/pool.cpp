@@ -109,6 +109,10 @@ Status Pool::load() {
     if (dataset->record.previous != 0 && (previous == datasets_.end() || !previous->second->is_snapshot())) {
       return plain_error(EUCLEAN, "dataset {}: the snapshot before it, {}, is missing", dataset->name(), dataset->record.previous);
     }
+    const std::uint64_t birth = previous == datasets_.end() ? 0 : previous->second->record.created;
+    if (dataset->record.previous_birth != birth || (dataset->is_snapshot() && dataset->record.created <= birth)) {
+      return plain_error(EUCLEAN, "dataset {}: it is not younger than the snapshot before it", dataset->name());
+    }
     if (dataset->is_snapshot() && followers(*dataset).empty()) {
       return plain_error(EUCLEAN, "snapshot {}: it is of no dataset", dataset->name());
     }
