@@ -154,7 +154,6 @@ struct Availability {
   }
 };
 
-/// A kind of driver, before a store is made.
 /// One operation's times with and without FUSE between it and the engine.
 struct FuseCost {
   std::string operation;
@@ -162,9 +161,11 @@ struct FuseCost {
   std::vector<double> mounted_us;     ///< as many
 };
 
+/// A kind of driver, before a store is made.
 struct DriverSpec {
   std::string name;
   std::string summary;  ///< one line
+  std::string engines_differ;  ///< why the device bytes of its own engine are not the real one's, for reports; "": nothing to say
   std::vector<OptionSpec> options;
   Capabilities capabilities;  ///< with default options; shown by `sbench list`
 

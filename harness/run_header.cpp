@@ -91,6 +91,7 @@ json drivers_json(const Plan& plan) {
                        {"name", variant.spec->name},
                        {"label", variant.label},
                        {"summary", variant.spec->summary},
+                       {"engines_differ", variant.spec->engines_differ},
                        {"options", variant.options},
                        {"engine", to_string(planned.engine)},
                        {"capabilities", capabilities_json(variant.spec->capabilities)},

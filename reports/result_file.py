@@ -84,6 +84,7 @@ class Driver:
     status: tuple[tuple[str, str], ...] = ()
     deviations: tuple[str, ...] = ()  # declared faults that the semantic check saw and excused; the label carries DEVIATES
     fuse_cost: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...] = ()  # (operation, µs in process, µs mounted), a value a turn
+    engines_differ: str = ""  # why the device bytes of the driver's own engine are not the real one's
 
     @property
     def stores_layers(self) -> bool:
@@ -239,7 +240,8 @@ def driver_of(entry: dict[str, Any]) -> Driver:
     return Driver(entry["slug"], entry["name"], text.plain(entry["label"]) + (DEVIATES if deviations else ""), entry["engine"],
                   entry["semantic_check"], tuple(entry["differences"]), entry["capabilities"], entry["options"],
                   tuple((name, value) for name, value in entry["status"]), deviations,
-                  tuple((text.plain(row["operation"]), tuple(row["in_process_us"]), tuple(row["mounted_us"])) for row in entry.get("fuse_cost", ())))
+                  tuple((text.plain(row["operation"]), tuple(row["in_process_us"]), tuple(row["mounted_us"])) for row in entry.get("fuse_cost", ())),
+                  text.plain(entry.get("engines_differ", "")))
 
 
 def _sample(entry: dict[str, Any]) -> Sample:

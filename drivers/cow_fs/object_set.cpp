@@ -24,8 +24,8 @@ Status ObjectSet::load(const BlockPointer& objects) {
   if ((*content)->size() >= sizeof(ObjectSetBlock)) {
     block_ = cow_fs::load<ObjectSetBlock>((*content)->data());
   }
-  if (block_.magic != kObjectSetMagic || !is_plausible(block_.dnodes) || block_.dnodes.block_bytes != kDnodeBlockBytes ||
-      block_.next_object > kObjectsMax) {
+  if (block_.magic != kObjectSetMagic || !is_plausible(block_.dnodes) || block_.dnodes.type != ObjectType::dnodes ||
+      block_.dnodes.block_bytes != kDnodeBlockBytes || block_.next_object > kObjectsMax) {
     return plain_error(EUCLEAN, "{}: {}: no object set", label_, describe(objects));
   }
   pointer_ = objects;

@@ -6,7 +6,7 @@
 //
 // What guards what: `parent`, `name`, `moved` and `redirect` change only under the union's
 // tree lock held exclusively; `branches` and the names inside a directory under
-// that directory's lock; `branch` rises from a lower branch to the writable one
+// that directory's lock, or the tree lock held exclusively; `branch` rises from a lower branch to the writable one
 // once, under the parent directory's lock.
 #pragma once
 

@@ -255,6 +255,7 @@ Status UnionFs::read_merged(Node& directory, DirectoryHandle& handle, std::uint6
     names.clear();
     entries.clear();
     {
+      const SharedTree tree(tree_);  // a rename changes indexes with the tree held, and no directory's lock
       const std::shared_lock lock(directory.directory->lock);
       const DirectoryIndex& index = *handle.index;
       for (; cookie < index.size() && entries.size() < batch; ++cookie) {

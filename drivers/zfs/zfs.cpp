@@ -189,6 +189,10 @@ DriverSpec zfs_driver() {
   DriverSpec spec;
   spec.name = "zfs";
   spec.summary = "a dataset a layer, clones for children; the first write to a record copies it";
+  spec.engines_differ =
+      "Both write the changed record once. OpenZFS keeps two or three copies of all its metadata and writes its labels with every "
+      "transaction group, some 400 KB in all, however little changed; cow_fs writes one copy of the blocks on the way to the "
+      "change and one uberblock.";
   spec.options = {
       {"engine", "auto",
        "OpenZFS in the kernel, sbench's own copy-on-write file system, or zfs-fuse, a peer; auto: the first of two that can run",

@@ -57,15 +57,15 @@ def build(run_set: RunSet) -> list[Figure]:
         if not rows:
             continue
         names = [f"{driver.label} [{engine}]" for engine, (_, driver) in classes.items()]
-        label = next(iter(classes.values()))[1].name
-        slug = next(iter(classes.values()))[1].slug
+        first = next(iter(classes.values()))[1]
+        why = (f"Why they differ: {first.engines_differ}",) if first.engines_differ else ()
         figures.append(Figure(
-            f"classes-{slug.replace('.', '-')}", f"{label} in {len(classes)} engine classes, by bytes",
+            f"classes-{first.slug.replace('.', '-')}", f"{first.name} in {len(classes)} engine classes, by bytes",
             f"What the same work wrote to and read from the device, and the space it took, as done by {' and by '.join(names)}. "
             "Medians over blocks. Times of different classes do not compare.",
             f"{len(rows)} rows of device bytes and space.",
             ("case", *names, *(f"{name} / {names[0]}" for name in names[1:])), tuple(rows), None,
-            notes=tuple(f"[{engine}]: run of {member.date}, kernel "
+            notes=why + tuple(f"[{engine}]: run of {member.date}, kernel "
                         f"{member.run.body['environment']['version'].get('kernel_release', 'unknown')}"
                         for engine, (member, _) in classes.items())))
     return figures
