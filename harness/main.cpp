@@ -5,6 +5,9 @@
 #include <cstdlib>
 #include <exception>
 #include <iostream>
+#include <new>
+#include <string_view>
+#include <system_error>
 
 #include "harness/cli.h"
 #include "harness/guest/guest_init.h"
@@ -19,9 +22,31 @@ int terminal_columns() {
   return 80;
 }
 
+/// Memory that is missing where nothing could catch it, in a thread or a destructor, is an error with a name, too.
+[[noreturn]] void end_without_memory() {
+  bool missing = false;
+  try {
+    if (const auto reason = std::current_exception()) {
+      std::rethrow_exception(reason);
+    }
+  } catch (const std::bad_alloc&) {
+    missing = true;
+  } catch (const std::system_error& error) {  // no thread
+    missing = error.code() == std::errc::resource_unavailable_try_again || error.code() == std::errc::not_enough_memory;
+  } catch (...) {
+  }
+  if (missing) {
+    constexpr std::string_view kSaid = "sbench: out of memory; sbench clean removes what is left\n";
+    static_cast<void>(!::write(STDERR_FILENO, kSaid.data(), kSaid.size()));
+    ::_exit(sbench::kExitError);
+  }
+  std::abort();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::set_terminate(end_without_memory);
   if (sbench::is_guest_init()) {
     sbench::run_guest_init(argc, argv);
   }

@@ -2,10 +2,12 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -69,8 +71,9 @@ class Watchdog {
     constexpr std::chrono::milliseconds kPeriod{500};
     std::unique_lock lock(mutex_);
     for (;;) {
-      for (const auto& each : watched_) {
-        look_at(*each);
+      try {
+        std::for_each(watched_.begin(), watched_.end(), [](const auto& each) { look_at(*each); });
+      } catch (const std::bad_alloc&) {  // looked at again when the period is over
       }
       sleeps_ = true;
       changed_.notify_all();
