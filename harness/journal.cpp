@@ -8,6 +8,7 @@
 #include "drivers/backing/mount_point.h"
 #include "drivers/base/file.h"
 #include "drivers/base/hash.h"
+#include "drivers/base/process.h"
 #include "harness/session.h"
 
 namespace sbench {
@@ -22,11 +23,24 @@ fs::path entry_path(const fs::path& store_root) {
   return runtime_directory() / "journal" / sha256_hex(store_root.string()).substr(0, 16);
 }
 
+/// "mnt:[4026531841]"; "" where the process is gone.
+std::string mount_namespace_of(const std::string& process) {
+  std::error_code error;
+  return fs::read_symlink("/proc/" + process + "/ns/mnt", error).string();
+}
+
+/// The first line of an entry is the root, the second the namespace of its mounts.
+std::pair<std::string, std::string> read_entry(const fs::path& path) {
+  const std::string text = read_trimmed(path);
+  const auto end = std::min(text.find('\n'), text.size());
+  return {text.substr(0, end), text.substr(std::min(end + 1, text.size()))};
+}
+
 }  // namespace
 
 Status journal_add(const fs::path& store_root) {
   SBENCH_TRY(make_directories(runtime_directory() / "journal"));
-  return write_text_atomic(entry_path(store_root), store_root.string() + "\n");
+  return write_text_atomic(entry_path(store_root), fmt::format("{}\n{}\n", store_root.string(), mount_namespace_of("self")));
 }
 
 Status journal_remove(const fs::path& store_root) {
@@ -40,13 +54,23 @@ std::vector<fs::path> journal_entries() {
   std::vector<fs::path> roots;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(runtime_directory() / "journal", error)) {
-    const std::string root = read_trimmed(entry.path());
+    const std::string root = read_entry(entry.path()).first;
     if (!root.empty() && root.front() == '/') {
       roots.emplace_back(root);
     }
   }
   std::sort(roots.begin(), roots.end());
   return roots;
+}
+
+bool is_mounted_elsewhere(const fs::path& store_root) {
+  const std::string where = read_entry(entry_path(store_root)).second;
+  if (where.empty() || where == mount_namespace_of("self")) {
+    return false;
+  }
+  const auto processes = all_processes();
+  return std::any_of(processes.begin(), processes.end(),
+                     [&](pid_t pid) { return mount_namespace_of(std::to_string(pid)) == where; });
 }
 
 Result<int> unmount_below(const fs::path& directory) {

@@ -20,6 +20,8 @@ namespace sbench {
 [[nodiscard]] Status journal_remove(const std::filesystem::path& store_root);
 /// All noted store roots.
 [[nodiscard]] std::vector<std::filesystem::path> journal_entries();
+/// Whether the mounts below a noted root are another mount namespace's, in which a process lives: they can only be undone there.
+[[nodiscard]] bool is_mounted_elsewhere(const std::filesystem::path& store_root);
 
 /// Unmounts everything at and below `directory` in this namespace, deepest
 /// first. Returns how many mounts went; EBUSY names one that is in use.

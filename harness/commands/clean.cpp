@@ -16,6 +16,11 @@ int clean_command(Console& console) {
   int code = kExitOk;
   int stores = 0;
   for (const auto& directory : journal_entries()) {
+    if (is_mounted_elsewhere(directory)) {
+      console.out << fmt::format("left {}, mounted in another mount namespace: run sbench clean there\n", directory.string());
+      ++stores;
+      continue;
+    }
     const auto unmounted = unmount_below(directory / "root");
     if (!unmounted.ok()) {
       console.err << fmt::format("sbench: {}; stop what uses it and run sbench clean again\n", unmounted.error().what);

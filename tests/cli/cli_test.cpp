@@ -491,6 +491,8 @@ TEST_P(LayerTest, clean_takes_a_kept_mount_down) {
   expect_ok({"prepare", "c1"});
   ASSERT_EQ(layer({"mount", "c1"}).exit_code, 0);
   EXPECT_EQ(layer({"format", "--driver", GetParam()}).exit_code, kExitError) << "a store in use is not replaced";
+  EXPECT_THAT(run_program({"unshare", "--mount", SBENCH_BINARY, "clean"})->stdout_text,
+              HasSubstr("left " + (folder_.path() / "store").string()));
   const auto cleaned = run_program({SBENCH_BINARY, "clean"});
   EXPECT_EQ(cleaned->exit_code, 0) << cleaned->stderr_text;
   EXPECT_THAT(cleaned->stdout_text, HasSubstr("unmounted " + (folder_.path() / "store").string()));
