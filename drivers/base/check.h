@@ -4,7 +4,16 @@
 // Damaged input, full disks and wrong flags are never checked this way.
 #pragma once
 
+#include <new>
+
 namespace sbench {
+
+/// For what fails, used rightly, only where a library or the kernel found no memory: throws std::bad_alloc then.
+inline void need_memory(bool found) {
+  if (!found) {
+    throw std::bad_alloc();
+  }
+}
 
 /// Prints "sbench: bug: file:line: condition" on stderr and aborts.
 [[noreturn]] void check_failed(const char* condition, const char* file, int line) noexcept;

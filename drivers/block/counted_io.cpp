@@ -105,7 +105,7 @@ DeviceCounters operator-(const DeviceCounters& after, const DeviceCounters& befo
 
 std::shared_ptr<IoSource::Counters> IoSource::make_counters() {
   void* memory = ::mmap(nullptr, sizeof(Counters), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  SBENCH_CHECK(memory != MAP_FAILED);
+  need_memory(memory != MAP_FAILED);
   return {new (memory) Counters(), [](Counters* counters) { ::munmap(counters, sizeof(Counters)); }};
 }
 

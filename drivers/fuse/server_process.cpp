@@ -49,7 +49,7 @@ struct Shared {
 
 std::shared_ptr<Shared> share_memory() {
   void* memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  SBENCH_CHECK(memory != MAP_FAILED);
+  need_memory(memory != MAP_FAILED);
   return {new (memory) Shared(), [](Shared* shared) { ::munmap(shared, sizeof(Shared)); }};
 }
 

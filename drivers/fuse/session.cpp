@@ -35,7 +35,7 @@ using Memory = std::unique_ptr<std::byte, FreeMemory>;
 
 Memory allocate(std::size_t bytes) {
   auto* memory = static_cast<std::byte*>(std::aligned_alloc(kPageBytes, bytes));
-  SBENCH_CHECK(memory != nullptr);
+  need_memory(memory != nullptr);
   return Memory(memory);
 }
 

@@ -63,8 +63,8 @@ struct TarReader::State {
 TarReader::TarReader(ByteSource& source) : state_(std::make_unique<State>(source)) {
   state_->reader.reset(::archive_read_new());
   archive* handle = state_->reader.get();
-  SBENCH_CHECK(handle != nullptr);
-  SBENCH_CHECK(::archive_read_support_format_tar(handle) == ARCHIVE_OK);
+  need_memory(handle != nullptr);
+  need_memory(::archive_read_support_format_tar(handle) == ARCHIVE_OK);
   const auto characters = CharacterSet::ascii();
   // Opening reads the first block; what is wrong with that is reported by the first next().
   if (::archive_read_open(handle, state_.get(), nullptr, &State::read, nullptr) != ARCHIVE_OK &&

@@ -110,13 +110,13 @@ TarWriter::TarWriter(ByteSink& sink) : state_(std::make_unique<State>(sink)) {
   state_->entry.reset(::archive_entry_new());
   state_->writer.reset(::archive_write_new());
   archive* handle = state_->writer.get();
-  SBENCH_CHECK(handle != nullptr && state_->entry != nullptr);
+  need_memory(handle != nullptr && state_->entry != nullptr);
   // Full pax, as the restricted form drops nanoseconds from entries that need no other extension.
-  SBENCH_CHECK(::archive_write_set_format_pax(handle) == ARCHIVE_OK);
-  SBENCH_CHECK(::archive_write_set_format_option(handle, "pax", "xattrheader", "SCHILY") == ARCHIVE_OK);
-  SBENCH_CHECK(::archive_write_set_bytes_per_block(handle, kBufferBytes) == ARCHIVE_OK);
-  SBENCH_CHECK(::archive_write_set_bytes_in_last_block(handle, 512) == ARCHIVE_OK);
-  SBENCH_CHECK(::archive_write_open(handle, state_.get(), nullptr, &State::write, nullptr) == ARCHIVE_OK);
+  need_memory(::archive_write_set_format_pax(handle) == ARCHIVE_OK);
+  need_memory(::archive_write_set_format_option(handle, "pax", "xattrheader", "SCHILY") == ARCHIVE_OK);
+  need_memory(::archive_write_set_bytes_per_block(handle, kBufferBytes) == ARCHIVE_OK);
+  need_memory(::archive_write_set_bytes_in_last_block(handle, 512) == ARCHIVE_OK);
+  need_memory(::archive_write_open(handle, state_.get(), nullptr, &State::write, nullptr) == ARCHIVE_OK);
 }
 
 TarWriter::~TarWriter() {

@@ -31,7 +31,8 @@ std::span<std::byte> copy_buffer(std::uint64_t bytes) {
   };
   thread_local const std::unique_ptr<std::byte, Free> memory(
       static_cast<std::byte*>(std::aligned_alloc(kBlockBytes, kStepBytes)));
-  SBENCH_CHECK(memory != nullptr && bytes <= kStepBytes);
+  need_memory(memory != nullptr);
+  SBENCH_CHECK(bytes <= kStepBytes);
   return {memory.get(), bytes};
 }
 

@@ -161,7 +161,7 @@ Status send_away(const Fd& fd, Fd& from, Fd& to) {
 
 std::shared_ptr<FaultSwitches> shared_switches() {
   void* memory = ::mmap(nullptr, sizeof(FaultSwitches), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  SBENCH_CHECK(memory != MAP_FAILED);
+  need_memory(memory != MAP_FAILED);
   return {new (memory) FaultSwitches(), [](FaultSwitches* shared) { ::munmap(shared, sizeof(FaultSwitches)); }};
 }
 
