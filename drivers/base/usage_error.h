@@ -6,9 +6,13 @@
 
 #include <fmt/core.h>
 
+#include <cerrno>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
+
+#include "drivers/base/result.h"
 
 namespace sbench {
 
@@ -18,5 +22,13 @@ class UsageError : public std::runtime_error {
   explicit UsageError(fmt::format_string<Args...> format, Args&&... args)
       : std::runtime_error(fmt::format(format, std::forward<Args>(args)...)) {}
 };
+
+/// `error` was met while reading what the user named. Missing memory is no mistake of theirs: std::bad_alloc.
+[[noreturn]] inline void throw_usage(const Error& error) {
+  if (error.code == ENOMEM) {
+    throw std::bad_alloc();
+  }
+  throw UsageError("{}", error.what);
+}
 
 }  // namespace sbench

@@ -61,7 +61,8 @@ void check_sources(const DockerApplication& application) {
         continue;
       }
       if (const Status checked = check_sources(application.context, instruction); !checked.ok()) {
-        throw UsageError("{}:{}: {}: {}", application.name, instruction.line, to_string(instruction.kind), checked.error().what);
+        throw_usage({checked.error().code, fmt::format("{}:{}: {}: {}", application.name, instruction.line,
+                                                       to_string(instruction.kind), checked.error().what)});
       }
     }
   }
@@ -74,14 +75,14 @@ std::vector<DockerApplication> read_applications(const std::vector<std::filesyst
   for (const auto& file : files) {
     const auto text = read_text(file);
     if (!text.ok()) {
-      throw UsageError("{}", text.error().what);
+      throw_usage(text.error());
     }
     const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
     const auto own_rules = std::filesystem::path(file.string() + ".dockerignore");
     std::error_code error;
     auto context = BuildContext::open(folder, std::filesystem::exists(own_rules, error) ? own_rules : folder / ".dockerignore");
     if (!context.ok()) {
-      throw UsageError("{}", context.error().what);
+      throw_usage(context.error());
     }
     all.push_back({file.string(), parse_dockerfile(*text, file.string()), std::move(context).value()});
     check_sources(all.back());
