@@ -23,12 +23,6 @@ fs::path entry_path(const fs::path& store_root) {
   return runtime_directory() / "journal" / sha256_hex(store_root.string()).substr(0, 16);
 }
 
-/// "mnt:[4026531841]"; "" where the process is gone.
-std::string mount_namespace_of(const std::string& process) {
-  std::error_code error;
-  return fs::read_symlink("/proc/" + process + "/ns/mnt", error).string();
-}
-
 /// The first line of an entry is the root, the second the namespace of its mounts.
 std::pair<std::string, std::string> read_entry(const fs::path& path) {
   const std::string text = read_trimmed(path);
@@ -40,7 +34,7 @@ std::pair<std::string, std::string> read_entry(const fs::path& path) {
 
 Status journal_add(const fs::path& store_root) {
   SBENCH_TRY(make_directories(runtime_directory() / "journal"));
-  return write_text_atomic(entry_path(store_root), fmt::format("{}\n{}\n", store_root.string(), mount_namespace_of("self")));
+  return write_text_atomic(entry_path(store_root), fmt::format("{}\n{}\n", store_root.string(), namespace_of("self", "mnt")));
 }
 
 Status journal_remove(const fs::path& store_root) {
@@ -65,12 +59,12 @@ std::vector<fs::path> journal_entries() {
 
 bool is_mounted_elsewhere(const fs::path& store_root) {
   const std::string where = read_entry(entry_path(store_root)).second;
-  if (where.empty() || where == mount_namespace_of("self")) {
+  if (where.empty() || where == namespace_of("self", "mnt")) {
     return false;
   }
   const auto processes = all_processes();
   return std::any_of(processes.begin(), processes.end(),
-                     [&](pid_t pid) { return mount_namespace_of(std::to_string(pid)) == where; });
+                     [&](pid_t pid) { return namespace_of(std::to_string(pid), "mnt") == where; });
 }
 
 Result<int> unmount_below(const fs::path& directory) {

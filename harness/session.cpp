@@ -26,11 +26,6 @@ constexpr int kStep_ms = 20;
 /// In the session's private tmpfs, so it goes with the session: "PID START NAMESPACE".
 fs::path owner_file() { return runtime_directory() / "roots/.owner"; }
 
-std::string process_namespace() {
-  std::error_code ignored;
-  return fs::read_symlink("/proc/self/ns/pid", ignored).string();
-}
-
 struct Inhabitant {
   pid_t pid = 0;
   std::uint64_t start_ticks = 0;
@@ -49,7 +44,7 @@ std::vector<Inhabitant> inhabitants_of_abandoned_sessions() {
     pid_t pid = 0;
     std::uint64_t start_ticks = 0;
     std::string where;
-    if ((std::istringstream(owner) >> pid >> start_ticks >> where) && where == process_namespace() &&
+    if ((std::istringstream(owner) >> pid >> start_ticks >> where) && where == namespace_of("self", "pid") &&
         start_ticks_of(pid) != start_ticks) {
       found.push_back({inhabitant, start_ticks_of(inhabitant), read_trimmed(process / "comm")});
     }
@@ -100,7 +95,7 @@ Result<std::unique_ptr<Session>> Session::enter(std::filesystem::path roots) {
   }
   if (roots == runtime_directory() / "roots") {
     SBENCH_TRY(write_text_atomic(owner_file(), fmt::format("{} {} {}\n", ::getpid(), start_ticks_of(::getpid()),
-                                                           process_namespace())));
+                                                           namespace_of("self", "pid"))));
   }
   return std::unique_ptr<Session>(new Session(std::move(roots)));
 }

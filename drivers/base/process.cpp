@@ -150,6 +150,11 @@ Result<std::string> run_checked(const std::vector<std::string>& argv) {
   return std::move(output.stdout_text);
 }
 
+std::string namespace_of(const std::string& process, const std::string& kind) {
+  std::error_code unseen;
+  return std::filesystem::read_symlink("/proc/" + process + "/ns/" + kind, unseen).string();
+}
+
 std::vector<pid_t> all_processes() {
   std::vector<pid_t> pids;
   std::error_code gone;

@@ -34,6 +34,9 @@ struct ProgramOutput {
 /// Absolute path of `program` in PATH, /usr/sbin or /sbin; empty when there is none.
 [[nodiscard]] std::string find_program(const std::string& program);
 
+/// "mnt:[4026531841]": the namespace of a kind ("mnt", "pid") that a process ("self", "1") is in; "" where that cannot be seen.
+[[nodiscard]] std::string namespace_of(const std::string& process, const std::string& kind);
+
 /// Every process that /proc shows.
 [[nodiscard]] std::vector<pid_t> all_processes();
 

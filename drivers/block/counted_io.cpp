@@ -1,10 +1,8 @@
 #include "drivers/block/counted_io.h"
 
-#include <sys/mman.h>
-
 #include <atomic>
-#include <new>
 
+#include "drivers/base/shared_memory.h"
 #include "drivers/block/direct_device.h"
 
 namespace sbench {
@@ -103,11 +101,7 @@ DeviceCounters operator-(const DeviceCounters& after, const DeviceCounters& befo
   return delta;
 }
 
-std::shared_ptr<IoSource::Counters> IoSource::make_counters() {
-  void* memory = ::mmap(nullptr, sizeof(Counters), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  need_memory(memory != MAP_FAILED);
-  return {new (memory) Counters(), [](Counters* counters) { ::munmap(counters, sizeof(Counters)); }};
-}
+std::shared_ptr<IoSource::Counters> IoSource::make_counters() { return make_shared_memory<Counters>(); }
 
 Result<std::unique_ptr<BlockIo>> IoSource::open() const {
   SBENCH_TRY_SET(auto direct, DirectDevice::open(path));

@@ -28,6 +28,7 @@
 #include "drivers/backing/mount_point.h"
 #include "drivers/base/file.h"
 #include "drivers/base/process.h"
+#include "drivers/base/shared_memory.h"
 
 namespace sbench::fuse {
 
@@ -46,12 +47,6 @@ constexpr CapabilitySet kProgramCapabilities = kTreeServerCapabilities | Capabil
 struct Shared {
   std::atomic<std::uint64_t> answered{0};
 };
-
-std::shared_ptr<Shared> share_memory() {
-  void* memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  need_memory(memory != MAP_FAILED);
-  return {new (memory) Shared(), [](Shared* shared) { ::munmap(shared, sizeof(Shared)); }};
-}
 
 /// What the server tells its parent once: an errno (0: mounted) and a sentence.
 struct Ready {
@@ -411,7 +406,7 @@ Result<std::unique_ptr<ServerProcess>> ServerProcess::start(const std::filesyste
   if (!self.valid()) {
     return errno_error("cannot make a descriptor of this process");
   }
-  const auto shared = share_memory();
+  const auto shared = make_shared_memory<Shared>();
   const pid_t child = ::fork();
   if (child < 0) {
     return errno_error("cannot start the {} server", name);

@@ -38,10 +38,8 @@ bool running = false;
 
 /// Whether this is the machine's first mount namespace; where that cannot be seen (sandboxes), it is taken for another.
 bool in_first_namespace() {
-  std::error_code failure;
-  const auto ours = fs::read_symlink("/proc/self/ns/mnt", failure);
-  const auto first = fs::read_symlink("/proc/1/ns/mnt", failure);
-  return !failure && ours == first;
+  const std::string first = namespace_of("1", "mnt");
+  return !first.empty() && namespace_of("self", "mnt") == first;
 }
 
 /// Calls of read(2) so far: each request is one, and one that waits for its device takes none.

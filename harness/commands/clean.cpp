@@ -14,11 +14,11 @@ namespace {
 
 int clean_command(Console& console) {
   int code = kExitOk;
-  int stores = 0;
+  bool found = false;
   for (const auto& directory : journal_entries()) {
     if (is_mounted_elsewhere(directory)) {
       console.out << fmt::format("left {}, mounted in another mount namespace: run sbench clean there\n", directory.string());
-      ++stores;
+      found = true;
       continue;
     }
     const auto unmounted = unmount_below(directory / "root");
@@ -35,7 +35,7 @@ int clean_command(Console& console) {
       continue;
     }
     console.out << fmt::format("unmounted {} ({} mounts)\n", directory.string(), *unmounted);
-    ++stores;
+    found = true;
   }
   const auto ended = end_abandoned_sessions();  // first: what they hold cannot be removed
   if (!ended.ok()) {
@@ -53,7 +53,7 @@ int clean_command(Console& console) {
   for (const auto& name : *undone) {
     console.out << fmt::format("removed {}\n", name);
   }
-  if (stores == 0 && ended->empty() && undone->empty() && code == kExitOk) {
+  if (!found && ended->empty() && undone->empty() && code == kExitOk) {
     console.out << "nothing to clean\n";
   }
   return code;

@@ -15,6 +15,7 @@
 
 #include "drivers/base/file.h"
 #include "drivers/base/fixed_files.h"
+#include "drivers/base/shared_memory.h"
 #include "drivers/block/device.h"
 
 namespace sbench::soak {
@@ -159,12 +160,6 @@ Status send_away(const Fd& fd, Fd& from, Fd& to) {
   return ::sendmsg(from.get(), &message, 0) == 1 ? Status() : Status(errno_error("cannot keep the loop device"));
 }
 
-std::shared_ptr<FaultSwitches> shared_switches() {
-  void* memory = ::mmap(nullptr, sizeof(FaultSwitches), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  need_memory(memory != MAP_FAILED);
-  return {new (memory) FaultSwitches(), [](FaultSwitches* shared) { ::munmap(shared, sizeof(FaultSwitches)); }};
-}
-
 }  // namespace
 
 Result<std::unique_ptr<FaultyDevice>> FaultyDevice::make(const std::filesystem::path& folder,
@@ -175,7 +170,7 @@ Result<std::unique_ptr<FaultyDevice>> FaultyDevice::make(const std::filesystem::
   if (!device->image_.valid() || ::ftruncate(device->image_.get(), static_cast<off_t>(size_bytes)) != 0) {
     return errno_error("cannot make a device of {} bytes in memory", size_bytes);
   }
-  device->switches_ = shared_switches();
+  device->switches_ = make_shared_memory<FaultSwitches>();
   fuse::ServerOptions options;
   options.session.name = "faulty-device";
   options.session.passthrough = false;

@@ -53,8 +53,7 @@ InUse mounted_anywhere() {
   std::set<std::filesystem::path> namespaces;
   for (const pid_t pid : all_processes()) {
     const std::filesystem::path process = fmt::format("/proc/{}", pid);
-    std::error_code gone;
-    if (!namespaces.insert(std::filesystem::read_symlink(process / "ns/mnt", gone)).second) {
+    if (!namespaces.insert(namespace_of(std::to_string(pid), "mnt")).second) {
       continue;
     }
     for (const auto& mounted : mounts_of(process)) {

@@ -4,13 +4,13 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 
 #include <cstring>
 #include <fstream>
 #include <sstream>
 
+#include "drivers/base/shared_memory.h"
 #include "drivers/fuse/server_process.h"
 #include "tests/fuse/mirror.h"
 #include "tests/support/must.h"
@@ -19,11 +19,6 @@
 namespace sbench::test {
 
 namespace fs = std::filesystem;
-
-inline std::shared_ptr<MirrorControl> shared_control() {
-  void* memory = ::mmap(nullptr, sizeof(MirrorControl), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  return {new (memory) MirrorControl(), [](MirrorControl* control) { ::munmap(control, sizeof(*control)); }};
-}
 
 class Served {
  public:
@@ -48,7 +43,7 @@ class Served {
   [[nodiscard]] fs::path at() const { return folder.path() / "at"; }
 
   sbench::testing::TemporaryFolder folder;
-  std::shared_ptr<MirrorControl> control = shared_control();
+  std::shared_ptr<MirrorControl> control = make_shared_memory<MirrorControl>();
   fuse::ServerOptions options;
   std::unique_ptr<fuse::ServerProcess> server;
 };
