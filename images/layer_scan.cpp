@@ -33,7 +33,7 @@ class Scanner {
   }
 
  private:
-  [[nodiscard]] Error named(const Error& error) const { return Error{error.code, shown_ + ": " + error.what}; }
+  [[nodiscard]] Error named(const Error& error) const { return plain_error(error.code, "{}: {}", shown_, error.what); }
 
   Status take(TarReader& reader, const ReadEntry& entry) {
     auto path = contained_path(entry.name);

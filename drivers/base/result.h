@@ -25,10 +25,20 @@ struct Error {
   std::string what;
 };
 
+/// Control characters, which a name or a label from elsewhere may have, as question marks: a message stays one line, and
+/// commands a terminal nothing.
+[[nodiscard]] inline std::string printable(std::string text) {
+  for (char& each : text) {
+    const auto byte = static_cast<unsigned char>(each);
+    each = byte < 0x20 || byte == 0x7f ? '?' : each;
+  }
+  return text;
+}
+
 /// Error with `code`; the message gets ": strerror(code)" appended.
 template <typename... Args>
 [[nodiscard]] Error make_error(int code, fmt::format_string<Args...> format, Args&&... args) {
-  return Error{code, fmt::format(format, std::forward<Args>(args)...) + ": " +
+  return Error{code, printable(fmt::format(format, std::forward<Args>(args)...)) + ": " +
                          std::generic_category().message(code)};
 }
 
@@ -42,7 +52,7 @@ template <typename... Args>
 /// Error whose sentence is complete as it stands: no strerror text is appended.
 template <typename... Args>
 [[nodiscard]] Error plain_error(int code, fmt::format_string<Args...> format, Args&&... args) {
-  return Error{code, fmt::format(format, std::forward<Args>(args)...)};
+  return Error{code, printable(fmt::format(format, std::forward<Args>(args)...))};
 }
 
 /// A value or the Error that kept it from being made.

@@ -20,7 +20,7 @@ class UsageError : public std::runtime_error {
  public:
   template <typename... Args>
   explicit UsageError(fmt::format_string<Args...> format, Args&&... args)
-      : std::runtime_error(fmt::format(format, std::forward<Args>(args)...)) {}
+      : std::runtime_error(printable(fmt::format(format, std::forward<Args>(args)...))) {}
 };
 
 /// `error` was met while reading what the user named. Missing memory is no mistake of theirs: std::bad_alloc.

@@ -412,12 +412,4 @@ std::vector<DeviceUse> find_file_uses(const FileIdentity& file, const SystemPlac
   return uses;
 }
 
-std::string printable(std::string text) {
-  for (char& each : text) {
-    const auto byte = static_cast<unsigned char>(each);
-    each = byte < 0x20 || byte == 0x7f ? '?' : each;
-  }
-  return text;
-}
-
 }  // namespace sbench

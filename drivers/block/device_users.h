@@ -68,7 +68,4 @@ struct LoopBacking {
 /// Nothing when it is no loop device, or stands on nothing.
 [[nodiscard]] std::optional<LoopBacking> loop_backing(int loop_fd, dev_t loop, const SystemPlaces& places = {});
 
-/// Control characters, which a name or a label from a disk may have, as question marks: a message stays one line.
-[[nodiscard]] std::string printable(std::string text);
-
 }  // namespace sbench

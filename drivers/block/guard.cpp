@@ -81,9 +81,7 @@ Status look_until(int patience_ms, Look&& look) {
 }
 
 Status unless_used(const std::string& path, const std::vector<DeviceUse>& uses) {
-  return uses.empty() ? Status()
-                      : Status(plain_error(EBUSY, "{}",
-                                           printable(fmt::format("{} {}; {}", path, uses.front().what, uses.front().remedy))));
+  return uses.empty() ? Status() : Status(plain_error(EBUSY, "{} {}; {}", path, uses.front().what, uses.front().remedy));
 }
 
 }  // namespace
@@ -129,12 +127,12 @@ Result<DeviceFacts> inspect_device(const fs::path& path, const SystemPlaces& pla
 }
 
 void require_formattable(const DeviceFacts& facts, std::uint64_t size_bytes_min, bool wipe) {
-  const std::string path = printable(facts.path);
+  const std::string& path = facts.path;
   if (!facts.is_block_device) {
     throw UsageError("{} is not a block device; name one, or leave --device out to use an image file", path);
   }
   if (!facts.uses.empty()) {
-    throw UsageError("{}", printable(fmt::format("{} {}; {}", path, facts.uses.front().what, facts.uses.front().remedy)));
+    throw UsageError("{} {}; {}", path, facts.uses.front().what, facts.uses.front().remedy);
   }
   if (facts.read_only) {
     throw UsageError("{} is read-only; name a writable device", path);

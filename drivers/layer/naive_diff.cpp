@@ -97,7 +97,7 @@ class NaiveDiffer {
     return {};
   }
 
-  Status add(std::string path, const struct stat& status) {
+  Status add(const std::string& path, const struct stat& status) {
     changes_.push_back({Change::Kind::added, path});
     return S_ISDIR(status.st_mode) ? add_children(path) : Status();
   }

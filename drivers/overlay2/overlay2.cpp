@@ -139,8 +139,9 @@ class Overlay2Driver final : public fuse::ServedDriver {
     if (!native) {
       return BackedDriver::changes(id, parent);
     }
-    std::vector<std::filesystem::path> lowers;
     SBENCH_TRY_SET(const auto ancestors, table().ancestors(id));
+    std::vector<std::filesystem::path> lowers;
+    lowers.reserve(ancestors.size());
     for (const auto& ancestor : ancestors) {
       lowers.push_back(diff_of(ancestor));
     }

@@ -85,7 +85,7 @@ Status Pool::commit_or_flush() {
   if (sealed.blocks.empty()) {
     return io_.flush();
   }
-  if (const Status written = metadata_->write(sealed); !written.ok()) {
+  if (Status written = metadata_->write(sealed); !written.ok()) {
     const std::lock_guard lock(mutex_);
     metadata_->fail(written.error());
     return written;
@@ -114,7 +114,7 @@ Status Pool::discard_freed(const std::vector<std::uint64_t>& blocks) {
     while (end < sorted.size() && sorted[end] == sorted[end - 1] + 1) {
       ++end;
     }
-    if (const Status done = io_.discard(address(sorted[i], 0), (end - i) * chunk_bytes_); !done.ok()) {
+    if (Status done = io_.discard(address(sorted[i], 0), (end - i) * chunk_bytes_); !done.ok()) {
       const std::lock_guard lock(mutex_);
       metadata_->fail(done.error());
       return done;

@@ -183,9 +183,7 @@ Status UnionFs::copy_up_regular(Node& node, CopyUp what, off_t truncate_to) {
       node.metacopy.store(true, std::memory_order_release);
     }
     done = place_copy(node, copy, made, source);
-    if (done.ok() && !metacopy) {
-      node.metacopy.store(false, std::memory_order_release);
-    } else if (!done.ok() && metacopy && !data_elsewhere) {
+    if (done.ok() ? !metacopy : metacopy && !data_elsewhere) {
       node.metacopy.store(false, std::memory_order_release);
     }
   }

@@ -150,9 +150,7 @@ Result<NameState> UnionFs::probe_locked(Node& directory, const std::string& name
     return state;
   }
   SBENCH_TRY(walk_layers(directory, name, 0, false, state));
-  if (state.upper_whiteout) {
-    state.lower = true;
-  } else if (state.found && state.found->branch != kUpper) {
+  if (state.upper_whiteout || (state.found && state.found->branch != kUpper)) {
     state.lower = true;
   } else if (want_lower && state.found) {
     SBENCH_TRY_SET(state.lower, lower_has(directory, name));

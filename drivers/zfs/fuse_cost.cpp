@@ -174,6 +174,7 @@ Result<double> time_of(const Operation& operation, Way& way, int turn) {
 Result<std::vector<FuseCost>> measure(Way& in_process, Way& mounted) {
   std::vector<FuseCost> costs;
   const auto all = operations();
+  costs.reserve(all.size());
   for (const Operation& each : all) {
     costs.push_back({each.name, {}, {}});
   }

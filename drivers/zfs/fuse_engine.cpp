@@ -26,7 +26,7 @@ constexpr const char* kName = "sbench";
 
 class FusePool final : public ToolPool {
  public:
-  FusePool(const Device& device, const Options& options, std::shared_ptr<FuseDaemon> daemon)
+  FusePool(const Device& device, const Options& options, const std::shared_ptr<FuseDaemon>& daemon)
       : ToolPool(kName, device, options, false, daemon), daemon_(*daemon) {}
 
   Status mount(DatasetId id, const fs::path& target, bool) override {

@@ -62,6 +62,13 @@ TEST(Units, people_read_human_figures) {
   EXPECT_EQ(human_duration(760), "12m40s");
 }
 
+TEST(Error, a_name_from_elsewhere_neither_breaks_the_line_nor_commands_a_terminal) {
+  const std::string name = "caf\xc3\xa9\n\x1b[2J\x7f";
+  EXPECT_EQ(plain_error(EINVAL, "the name {}", name).what, "the name caf\xc3\xa9??[2J?");
+  EXPECT_EQ(make_error(ENOENT, "cannot open {}", name).what, "cannot open caf\xc3\xa9??[2J?: No such file or directory");
+  EXPECT_STREQ(UsageError("no driver {}", name).what(), "no driver caf\xc3\xa9??[2J?");
+}
+
 TEST(Rng, a_seed_and_a_stream_give_the_same_numbers_everywhere) {
   Rng first(20261102, "content");
   Rng second(20261102, "content");
