@@ -84,7 +84,7 @@ Status LayerStore::format(const Place& place, const Variant& variant, std::uint6
     SBENCH_TRY(variant.spec->format(*device, variant.options));
     return write_text_atomic(place.directory / "store", variant.label + "\n");
   };
-  const Status filled = fill();
+  Status filled = fill();
   if (!filled.ok() && place.device.empty()) {
     ::unlink((place.directory / "device.img").c_str());  // the next attempt finds none
   }

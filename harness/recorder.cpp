@@ -176,13 +176,13 @@ Status Recorder::append(const char* type, const json& value) {
   return ::fdatasync(lines_.get()) == 0 ? Status() : Status(errno_error("cannot sync {}", path));
 }
 
-Status Recorder::add_sample(json entry) {
+Status Recorder::add_sample(const json& entry) {
   SBENCH_TRY(append("sample", entry));
   take("sample", entry);
   return {};
 }
 
-Status Recorder::add_failure(json failure) {
+Status Recorder::add_failure(const json& failure) {
   SBENCH_TRY(append("failure", failure));
   take("failure", failure);
   return {};

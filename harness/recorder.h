@@ -37,8 +37,8 @@ class Recorder {
   [[nodiscard]] std::size_t failures() const { return failures_.size(); }
 
   /// `entry` is a complete element of `benchmarks`.
-  [[nodiscard]] Status add_sample(nlohmann::json entry);
-  [[nodiscard]] Status add_failure(nlohmann::json failure);
+  [[nodiscard]] Status add_sample(const nlohmann::json& entry);
+  [[nodiscard]] Status add_failure(const nlohmann::json& failure);
   /// A case that cannot run here; the first word about a cell stays.
   [[nodiscard]] Status add_skip(nlohmann::json skip);
   /// Facts about a driver (semantic check, status), by slug; a later call replaces an earlier one.

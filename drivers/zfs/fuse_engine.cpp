@@ -117,7 +117,7 @@ Result<std::unique_ptr<Datasets>> open(Device& device, const Options& options, c
   SBENCH_TRY_SET(auto daemon, FuseDaemon::start());
   SBENCH_TRY_SET(const std::string directory, daemon->directory_of(device.path()));
   SBENCH_TRY(run_tool({"zpool", "import", "-f", "-o", "cachefile=none", "-d", directory, kName}));
-  return std::unique_ptr<Datasets>(new FusePool(device, options, std::move(daemon)));
+  return std::unique_ptr<Datasets>(new FusePool(device, options, daemon));
 }
 
 }  // namespace

@@ -121,6 +121,7 @@ void add_soak_command(CLI::App& program, CommandContext& context) {
   command->add_option("--fault", flags->request.only, "only this kind, repeatable; default: all")
       ->check(CLI::IsMember([] {
         std::vector<std::string> names;
+        names.reserve(std::size(soak::kFaults));
         for (const auto fault : soak::kFaults) {
           names.emplace_back(soak::to_string(fault));
         }

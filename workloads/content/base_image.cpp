@@ -96,7 +96,7 @@ class LayerConverter {
       if (!is_there(target)) {
         return plain_error(EINVAL, "{}: {} lies below {}, a link that leads to no directory", shown_, path, step);
       }
-      rest = there->link_target + "/" + rest;
+      rest.insert(0, there->link_target + "/");
       if (rest.front() == '/') {
         resolved.clear();
       }
