@@ -6,7 +6,6 @@
 #include <charconv>
 #include <optional>
 
-#include "drivers/layer/tree_walk.h"
 #include "workloads/content/image_builder.h"
 
 namespace sbench {
@@ -62,7 +61,8 @@ class AreaFiller {
       const std::uint64_t count = level < area_.folders.size() ? area_.folders[level] : 0;
       for (std::uint64_t i = 0; i < std::max<std::uint64_t>(1, count); ++i) {
         const std::string& above = levels_.back()[rng_.below(levels_.back().size())];
-        made.push_back(join_path(above, fmt::format("folder-{:05x}{}", rng_.below(1 << 20), i)));
+        const std::string name = fmt::format("folder-{:05x}{}", rng_.below(1 << 20), i);
+        made.push_back(above.empty() ? name : fmt::format("{}/{}", above, name));
         builder_.add_folder(made.back());
       }
       levels_.push_back(std::move(made));
