@@ -87,6 +87,7 @@ struct Node {
   std::atomic<bool> linked{false};      ///< reached through its pseudo-link, whatever its names
   std::atomic<bool> gone{false};        ///< its last name was removed: st_nlink is 0
   bool in_table = false;                ///< guarded by the table's locks
+  std::atomic<std::uint8_t> shard{0};   ///< of the table, while the node is in it; changes under the locks of both
   std::unique_ptr<DirectoryState> directory;  ///< directories only
   std::atomic<NodeExtra*> extra{nullptr};
 

@@ -34,6 +34,7 @@ void NodeTable::Shard::insert(Node& node, std::uint64_t hash) {
   node.next = *to;
   *to = &node;
   node.in_table = true;
+  node.shard.store(static_cast<std::uint8_t>(hash % kShards), std::memory_order_release);
   count += 1;
 }
 
@@ -107,12 +108,21 @@ void NodeTable::rekey(Node& node, const Key& key) {
   }
 }
 
+std::unique_lock<std::mutex> NodeTable::lock_of(const Node& node) {
+  for (;;) {
+    const std::uint8_t at = node.shard.load(std::memory_order_acquire);
+    std::unique_lock guard(shards_[at].lock);
+    if (node.shard.load(std::memory_order_relaxed) == at) {
+      return guard;
+    }
+  }
+}
+
 void NodeTable::detach(Node& node) {
-  const std::uint64_t hash = hash_of(node.key);
-  Shard& part = shard(hash);
-  const std::lock_guard guard(part.lock);
+  const auto guard = lock_of(node);
   if (node.in_table) {
-    part.erase(node, hash);
+    const std::uint64_t hash = hash_of(node.key);
+    shard(hash).erase(node, hash);
   }
 }
 
@@ -125,22 +135,13 @@ void NodeTable::drop(Node* node, std::uint64_t count) {
       }
     }
     {
-      // The key may change while nobody holds its lock; it cannot once the lock of its shard is held.
-      for (;;) {
-        const Key key = node->key;
-        const std::uint64_t hash = hash_of(key);
-        Shard& part = shard(hash);
-        const std::lock_guard guard(part.lock);
-        if (!(node->key == key)) {
-          continue;
-        }
-        if (node->holds.fetch_sub(count, std::memory_order_acq_rel) != count) {
-          return;
-        }
-        if (node->in_table) {
-          part.erase(*node, hash);
-        }
-        break;
+      const auto guard = lock_of(*node);
+      if (node->holds.fetch_sub(count, std::memory_order_acq_rel) != count) {
+        return;
+      }
+      if (node->in_table) {
+        const std::uint64_t hash = hash_of(node->key);
+        shard(hash).erase(*node, hash);
       }
     }
     Node* parent = node->parent;

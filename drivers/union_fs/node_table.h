@@ -33,7 +33,7 @@ class NodeTable {
   [[nodiscard]] std::size_t size() const;
 
  private:
-  static constexpr std::size_t kShards = 64;
+  static constexpr std::size_t kShards = 64;  // fits Node::shard
   struct Shard {
     mutable std::mutex lock;
     std::vector<Node*> buckets = std::vector<Node*>(16, nullptr);
@@ -49,6 +49,8 @@ class NodeTable {
     return x ^ (x >> 29);
   }
   Shard& shard(std::uint64_t hash) { return shards_[hash % kShards]; }
+  /// The lock of the node's shard: while it is held, the node stays in that shard, or out of the table.
+  [[nodiscard]] std::unique_lock<std::mutex> lock_of(const Node& node);
 
   std::function<void(Node&)> last_words_;
   std::array<Shard, kShards> shards_;
