@@ -44,7 +44,7 @@ class DirectoryFiles final : public ImageFiles {
   Result<std::optional<ImageFile>> find(const std::string& name) override {
     auto contained = contained_path(name);
     if (!contained.ok()) {
-      return plain_error(EINVAL, "{}: the file name {} leads out of the image", path_.string(), name.substr(0, 256));
+      return plain_error(EINVAL, "{}: the file name {} leads out of the image", path_.string(), shown(name));
     }
     auto folder = root_.open_directory(parent_of(*contained));
     if (!folder.ok()) {
@@ -103,7 +103,7 @@ class ArchiveFiles final : public ImageFiles {
     for (int links = 0; links < kLinksMax; ++links) {
       const auto contained = contained_path(path);
       if (!contained.ok()) {
-        return plain_error(EINVAL, "{}: the file name {} leads out of the image", path_, path.substr(0, 256));
+        return plain_error(EINVAL, "{}: the file name {} leads out of the image", path_, shown(path));
       }
       const auto found = members_.find(*contained);
       if (found == members_.end()) {
@@ -115,7 +115,7 @@ class ArchiveFiles final : public ImageFiles {
       path = found->second.link_target.front() == '/' ? found->second.link_target
                                                       : parent_of(*contained) + "/" + found->second.link_target;
     }
-    return plain_error(ELOOP, "{}: too many links at {}", path_, name.substr(0, 256));
+    return plain_error(ELOOP, "{}: too many links at {}", path_, shown(name));
   }
 
  private:
@@ -128,7 +128,7 @@ class ArchiveFiles final : public ImageFiles {
   Status take(TarReader& reader, const ReadEntry& entry, std::uint64_t bytes_max) {
     const auto name = contained_path(entry.name);
     if (!name.ok()) {
-      return plain_error(EINVAL, "{}: the entry {} leads out of the archive", path_, entry.name.substr(0, 256));
+      return plain_error(EINVAL, "{}: the entry {} leads out of the archive", path_, shown(entry.name));
     }
     if (members_.size() >= kFilesMax) {
       return plain_error(EFBIG, "{} holds more than {} files; it is no image", path_, kFilesMax);
@@ -137,7 +137,7 @@ class ArchiveFiles final : public ImageFiles {
     if (entry.hard_link_target.has_value()) {
       const auto target = contained_path(*entry.hard_link_target);
       if (!target.ok()) {
-        return plain_error(EINVAL, "{}: the entry {} leads out of the archive", path_, entry.name.substr(0, 256));
+        return plain_error(EINVAL, "{}: the entry {} leads out of the archive", path_, shown(entry.name));
       }
       member.link_target = "/" + *target;
     } else if (S_ISLNK(entry.mode)) {

@@ -81,7 +81,7 @@ class Scanner {
     } else if (S_ISREG(entry.mode)) {
       made.size_bytes = entry.size_bytes;
       if (made.size_bytes > bytes_max_ - layer_.content_bytes) {
-        return plain_error(EFBIG, "{}: {} takes its content beyond {} bytes", shown_, made.path.substr(0, 256), bytes_max_);
+        return plain_error(EFBIG, "{}: {} takes its content beyond {} bytes", shown_, shown(made.path), bytes_max_);
       }
       SBENCH_TRY(take_content(reader, made));
     }
@@ -100,7 +100,7 @@ class Scanner {
         break;
       }
       if ((*run)->offset > entry.size_bytes || (*run)->data.size() > entry.size_bytes - (*run)->offset) {
-        return plain_error(EINVAL, "{}: {} has content behind its end", shown_, entry.path.substr(0, 256));
+        return plain_error(EINVAL, "{}: {} has content behind its end", shown_, shown(entry.path));
       }
       SBENCH_TRY(fill_hole(entry, at, (*run)->offset));
       SBENCH_TRY(take_bytes(entry, (*run)->data));

@@ -81,6 +81,16 @@ void collect(const Fd& out, const Fd& err, ProgramOutput& output,
 
 }  // namespace
 
+std::vector<char*> argv_of(const std::vector<std::string>& words) {
+  std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
+  for (const auto& word : words) {
+    argv.push_back(const_cast<char*>(word.c_str()));
+  }
+  argv.push_back(nullptr);
+  return argv;
+}
+
 std::string find_program(const std::string& program) {
   if (program.find('/') != std::string::npos) {
     return ::access(program.c_str(), X_OK) == 0 ? program : std::string();
@@ -108,12 +118,7 @@ Result<ProgramOutput> run_program(const std::vector<std::string>& argv,
   }
   SBENCH_TRY_SET(Pipe out, make_pipe());
   SBENCH_TRY_SET(Pipe err, make_pipe());
-  std::vector<char*> raw_argv;
-  raw_argv.reserve(argv.size() + 1);
-  for (const auto& argument : argv) {
-    raw_argv.push_back(const_cast<char*>(argument.c_str()));
-  }
-  raw_argv.push_back(nullptr);
+  const std::vector<char*> raw_argv = argv_of(argv);
   const pid_t parent = ::getpid();
   const pid_t child = ::fork();
   if (child < 0) {

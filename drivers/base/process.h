@@ -31,6 +31,9 @@ struct ProgramOutput {
 /// last line the program wrote to stderr.
 [[nodiscard]] Result<std::string> run_checked(const std::vector<std::string>& argv);
 
+/// `words` as exec takes them, with nullptr at the end; they point into `words`.
+[[nodiscard]] std::vector<char*> argv_of(const std::vector<std::string>& words);
+
 /// Absolute path of `program` in PATH, /usr/sbin or /sbin; empty when there is none.
 [[nodiscard]] std::string find_program(const std::string& program);
 

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <variant>
@@ -34,6 +35,9 @@ struct Error {
   }
   return text;
 }
+
+/// What a message quotes of a name that may be long: its beginning.
+[[nodiscard]] inline std::string_view shown(std::string_view name) { return name.substr(0, 256); }
 
 /// Error with `code`; the message gets ": strerror(code)" appended.
 template <typename... Args>

@@ -60,7 +60,7 @@ BlockKind Object::kind(unsigned level) const {
 }
 
 Error Object::locate(const Error& error, unsigned level, std::uint64_t block) const {
-  return Error{error.code, fmt::format("{}: object {} level {} block {}: {}", set_.label_, id_, level, block, error.what)};
+  return plain_error(error.code, "{}: object {} level {} block {}: {}", set_.label_, id_, level, block, error.what);
 }
 
 Result<BlockPointer> Object::pointer(unsigned level, std::uint64_t block) {

@@ -19,7 +19,7 @@ void ObjectSet::make(std::uint64_t first_object) {
 Status ObjectSet::load(const BlockPointer& objects) {
   const auto content = core_.blocks.read(objects);
   if (!content.ok()) {
-    return Error{content.error().code, fmt::format("{}: {}", label_, content.error().what)};
+    return plain_error(content.error().code, "{}: {}", label_, content.error().what);
   }
   if ((*content)->size() >= sizeof(ObjectSetBlock)) {
     block_ = cow_fs::load<ObjectSetBlock>((*content)->data());

@@ -138,7 +138,7 @@ Status Pool::replay() {
     dataset.objects->skip_numbers(operation.next_object);
     const auto done = dataset.tree->apply(operation);
     if (!done.ok()) {
-      return Error{done.error().code, fmt::format("replaying the intent log of {}: {}", dataset.name(), done.error().what)};
+      return plain_error(done.error().code, "replaying the intent log of {}: {}", dataset.name(), done.error().what);
     }
     ++replayed_;
     if (core_.dirty_bytes > 2 * options_.dirty_bytes_max) {

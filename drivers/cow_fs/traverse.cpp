@@ -52,7 +52,7 @@ class Walk {
     }
     const auto content = blocks_.read(pointer);
     if (!content.ok()) {
-      return damaged_(Error{content.error().code, fmt::format("object {} block {}: {}", object, index, content.error().what)});
+      return damaged_(plain_error(content.error().code, "object {} block {}: {}", object, index, content.error().what));
     }
     if (level > 0) {
       for (std::uint64_t i = 0; i < kFanOut; ++i) {

@@ -432,12 +432,7 @@ Result<std::unique_ptr<ServerProcess>> ServerProcess::start_program(const std::f
   if (program.empty()) {
     return plain_error(ENOENT, "cannot run {}: no such program in PATH; install it", command[0]);
   }
-  std::vector<char*> argv;
-  argv.reserve(command.size() + 1);
-  for (const auto& argument : command) {
-    argv.push_back(const_cast<char*>(argument.c_str()));
-  }
-  argv.push_back(nullptr);
+  const std::vector<char*> argv = argv_of(command);
   Fd output(::memfd_create("output", MFD_CLOEXEC));
   const Fd self(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0U)));
   SBENCH_TRY_SET(auto control, make_pair());

@@ -239,7 +239,7 @@ class LayerApplier {
     if (meaning != Meaning::file || target_path == "." ||
         ::fstatat(target_parent.get(), target_name.c_str(), &before, AT_SYMLINK_NOFOLLOW) != 0 ||
         branch_.is_mark(before)) {
-      return plain_error(ENOENT, "cannot link {} to {}: the layer has no such file", path, target.substr(0, 256));
+      return plain_error(ENOENT, "cannot link {} to {}: the layer has no such file", path, shown(target));
     }
     if (S_ISDIR(before.st_mode)) {
       return plain_error(EINVAL, "layer tar: {} is a hard link to the directory {}", path, target_path);

@@ -44,7 +44,7 @@ Result<std::string> contained_path(std::string_view name) {
     rest.remove_prefix(std::min(slash + 1, rest.size()));
     if (component == "..") {
       if (kept.empty()) {
-        return plain_error(EINVAL, "layer tar: the name {} leads out of the layer", name.substr(0, 256));
+        return plain_error(EINVAL, "layer tar: the name {} leads out of the layer", shown(name));
       }
       kept.pop_back();
     } else if (!component.empty() && component != ".") {
@@ -56,7 +56,7 @@ Result<std::string> contained_path(std::string_view name) {
     path.append(path.empty() ? "" : "/").append(component);
   }
   if (path.size() >= PATH_MAX) {
-    return make_error(ENAMETOOLONG, "layer tar: cannot unpack {}…", path.substr(0, 256));
+    return make_error(ENAMETOOLONG, "layer tar: cannot unpack {}…", shown(path));
   }
   return path.empty() ? "." : path;
 }

@@ -7,7 +7,6 @@ namespace sbench {
 namespace {
 
 constexpr std::size_t kBlockBytes = 512;
-constexpr std::size_t kShownMax = 256;                 ///< of a name, in a message
 constexpr std::uint64_t kExtensionBytesMax = 2 << 20;  ///< libarchive refuses more than 1 MiB itself
 
 /// A number field of a header: octal digits, or big-endian binary when its first bit is set.
@@ -90,7 +89,7 @@ Status TarGuard::end_extension() {
   }
   const std::string_view name = body.substr(0, body.find_last_not_of('\0') + 1);
   if (name.find('\0') != std::string_view::npos) {
-    return plain_error(EINVAL, "layer tar: the name {} holds a NUL", name.substr(0, kShownMax));
+    return plain_error(EINVAL, "layer tar: the name {} holds a NUL", shown(name));
   }
   return {};
 }
@@ -111,7 +110,7 @@ Status TarGuard::check_records(std::string_view records) {
     const std::string_view value = record.substr(std::min(equals + 1, record.size()));
     const bool name = key == "path" || key == "linkpath" || key == "GNU.sparse.name";
     if (name && value.find('\0') != std::string_view::npos) {
-      return plain_error(EINVAL, "layer tar: the name {} holds a NUL", value.substr(0, kShownMax));
+      return plain_error(EINVAL, "layer tar: the name {} holds a NUL", shown(value));
     }
     if (key == "size") {
       std::uint64_t size = 0;

@@ -15,9 +15,6 @@ namespace {
 
 constexpr la_int64_t kIdMax = 0xFFFFFFFE;  ///< -1 means "leave it" to chown
 
-/// Names may be long and hold anything; errors quote their beginning.
-std::string_view shown(std::string_view name) { return name.substr(0, 256); }
-
 }  // namespace
 
 struct TarReader::State {

@@ -63,8 +63,7 @@ Result<BlockPtr> BlockCache::read(std::uint64_t number, BlockKind kind) {
   }
   auto block = std::make_shared<Block>();
   if (const Status done = io_.read(number * kBlockBytes, block->bytes); !done.ok()) {
-    return Error{done.error().code,
-                 fmt::format("cannot read metadata block {} ({}): {}", number, to_string(kind), done.error().what)};
+    return plain_error(done.error().code, "cannot read metadata block {} ({}): {}", number, to_string(kind), done.error().what);
   }
   SBENCH_TRY(verify(*block, number, kind));
   keep(number, block);

@@ -118,12 +118,16 @@ std::unique_lock<std::mutex> NodeTable::lock_of(const Node& node) {
   }
 }
 
-void NodeTable::detach(Node& node) {
-  const auto guard = lock_of(node);
+void NodeTable::detach_locked(Node& node) {
   if (node.in_table) {
     const std::uint64_t hash = hash_of(node.key);
     shard(hash).erase(node, hash);
   }
+}
+
+void NodeTable::detach(Node& node) {
+  const auto guard = lock_of(node);
+  detach_locked(node);
 }
 
 void NodeTable::drop(Node* node, std::uint64_t count) {
@@ -139,10 +143,7 @@ void NodeTable::drop(Node* node, std::uint64_t count) {
       if (node->holds.fetch_sub(count, std::memory_order_acq_rel) != count) {
         return;
       }
-      if (node->in_table) {
-        const std::uint64_t hash = hash_of(node->key);
-        shard(hash).erase(*node, hash);
-      }
+      detach_locked(*node);
     }
     Node* parent = node->parent;
     last_words_(*node);

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <functional>
+#include <limits>
 #include <mutex>
 #include <vector>
 
@@ -33,7 +34,8 @@ class NodeTable {
   [[nodiscard]] std::size_t size() const;
 
  private:
-  static constexpr std::size_t kShards = 64;  // fits Node::shard
+  static constexpr std::size_t kShards = 64;
+  static_assert(kShards - 1 <= std::numeric_limits<std::uint8_t>::max(), "Node::shard holds its number");
   struct Shard {
     mutable std::mutex lock;
     std::vector<Node*> buckets = std::vector<Node*>(16, nullptr);
@@ -51,6 +53,7 @@ class NodeTable {
   Shard& shard(std::uint64_t hash) { return shards_[hash % kShards]; }
   /// The lock of the node's shard: while it is held, the node stays in that shard, or out of the table.
   [[nodiscard]] std::unique_lock<std::mutex> lock_of(const Node& node);
+  void detach_locked(Node& node);  ///< the lock of its shard is held
 
   std::function<void(Node&)> last_words_;
   std::array<Shard, kShards> shards_;

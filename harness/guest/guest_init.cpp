@@ -13,6 +13,7 @@
 #include <cstdlib>
 
 #include "drivers/base/file.h"
+#include "drivers/base/process.h"
 #include "harness/guest/guest_disk.h"
 #include "harness/guest/guest_job.h"
 
@@ -107,11 +108,7 @@ void show_directories(const GuestJob& job) {
     ::setenv(name.c_str(), value.c_str(), 1);
   }
   static_cast<void>(!::chdir(job.working_directory.c_str()));
-  std::vector<char*> argv;
-  for (const auto& word : job.argv) {
-    argv.push_back(const_cast<char*>(word.c_str()));
-  }
-  argv.push_back(nullptr);
+  const std::vector<char*> argv = argv_of(job.argv);
   ::execv(argv[0], argv.data());
   complain(errno_error("cannot run {}", job.argv[0]).what);
   ::_exit(127);

@@ -114,12 +114,7 @@ std::vector<std::string> command_line(const GuestJob& job, const fs::path& excha
   ::dup2(console, STDERR_FILENO);
   ::setenv("HOME", (exchange / "home").c_str(), 1);  // it makes ~/.uml
   ::setenv("TMPDIR", memory.c_str(), 1);
-  std::vector<char*> argv;
-  argv.reserve(words.size() + 1);
-  for (const auto& word : words) {
-    argv.push_back(const_cast<char*>(word.c_str()));
-  }
-  argv.push_back(nullptr);
+  const std::vector<char*> argv = argv_of(words);
   ::execv(argv[0], argv.data());
   ::_exit(127);
 }

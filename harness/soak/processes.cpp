@@ -69,17 +69,9 @@ Result<Child> Child::start(const std::vector<std::string>& argv, const std::file
   SBENCH_TRY_SET(const Fd null, open_file("/dev/null", O_RDONLY));
   SBENCH_TRY_SET(const Fd out_fd, open_file(out, O_WRONLY | O_CREAT | O_APPEND));
   SBENCH_TRY_SET(const Fd err_fd, open_file(err, O_WRONLY | O_CREAT | O_APPEND));
-  std::vector<char*> raw;
-  raw.reserve(argv.size() + 1);
-  for (const auto& argument : argv) {
-    raw.push_back(const_cast<char*>(argument.c_str()));
-  }
-  raw.push_back(nullptr);
-  std::vector<char*> variables;  // the first of a name counts
-  variables.reserve(environment.size() + 1);
-  for (const auto& variable : environment) {
-    variables.push_back(const_cast<char*>(variable.c_str()));
-  }
+  const std::vector<char*> raw = argv_of(argv);
+  std::vector<char*> variables = argv_of(environment);  // the first of a name counts
+  variables.pop_back();
   for (char** variable = environ; *variable != nullptr; ++variable) {
     variables.push_back(*variable);
   }
