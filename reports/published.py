@@ -3,13 +3,13 @@
 A row of a study fits a case when workload and parameters agree; the study's size
 parameter may differ, and then the case is shown as done at another size. Factors
 relate a driver to the study's reference driver, on both sides, and only within one
-engine class: a user-space engine is never set against a kernel's by time.
+run and engine class: a user-space engine is never set against a kernel's by time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -155,3 +155,27 @@ def _line(comparison: Comparison, study: Study, row: Row, size: str, figure: Pub
                 ours[slug] if slug else None,
                 _factor(ours[slug], ours[reference]) if comparable else None,
                 "" if slug and ours[slug] is not None else _absence(comparison, figure.driver if figure else "", slug, case))
+
+
+def _tells_more(line: Line, than: Line) -> bool:
+    return (line.measured_s is not None, bool(line.engine)) > (than.measured_s is not None, bool(than.engine))
+
+
+def of_runs(comparisons: Sequence[Comparison], study: Study) -> list[Line]:
+    """The study's rows over runs of one system, the preferred first: each line is of the first run that measured it."""
+    groups: dict[tuple[str, str], dict[tuple[str, str], Line]] = {}
+    for comparison in comparisons:
+        for line in lines(comparison, study):
+            group = groups.setdefault((line.what, line.size), {})
+            known = group.get((line.driver, line.name))
+            if known is None or _tells_more(line, known):
+                group[line.driver, line.name] = line
+    order = [row.what for row in study.rows]
+    found: list[Line] = []
+    for what, size in sorted(groups, key=lambda key: (order.index(key[0]), key[1])):
+        group = groups[what, size].values()
+        run_somewhere = {line.name for line in group if line.engine}
+        # A driver that one run lacks may be a variant of another.
+        kept = [line for line in group if line.engine or line.name not in run_somewhere]
+        found += sorted(kept, key=lambda line: line.published_s is None)
+    return found

@@ -38,10 +38,10 @@ class Figure:
 # In the order of METHOD e.2.
 _OF_ONE_RUN = ("heat_map", "forest", "latency", "first_write", "cost_panel", "write_amplification", "triggers",
                "space_per_container", "page_cache", "start_time", "scaling", "layer_depth", "population", "neighbours",
-               "build_phases", "build_steps", "stability", "published", "harness_overhead", "magnitudes")
+               "build_phases", "build_steps", "stability", "harness_overhead", "magnitudes")
 # Pictures of nothing but times: not drawn for a run inside user-mode Linux, where magnitudes.py stands for them.
 _OF_TIMES = ("latency", "first_write", "start_time", "scaling", "layer_depth", "population", "neighbours", "build_phases", "build_steps",
-             "stability", "published", "harness_overhead")
+             "stability", "harness_overhead")
 
 
 def _listed(built: list[Figure] | Figure | None) -> list[Figure]:
@@ -56,10 +56,10 @@ def of_one_run(comparison: Comparison) -> list[Figure]:
 
 
 def of_several_runs(run_set: RunSet, use_cases: Sequence[UseCase]) -> list[Figure]:
-    """What takes all runs together: the machine's quality, and systems side by side."""
-    from . import across, across_classes, quality
+    """What takes all runs together: published figures, the machine's quality, and systems side by side."""
+    from . import across, across_classes, published, quality
 
-    return _listed(quality.build(run_set)) + across_classes.build(run_set) + across.build(run_set, use_cases)
+    return published.build(run_set) + _listed(quality.build(run_set)) + across_classes.build(run_set) + across.build(run_set, use_cases)
 
 
 def of_nights(run_set: RunSet, history: str) -> list[Figure]:

@@ -11,7 +11,8 @@ from reports import result_file
 from reports.comparison import Comparison
 from reports.figures import neighbours, population
 from reports.figures import published as page
-from reports.published import lines, studies
+from reports.published import lines, of_runs, studies
+from reports.run_set import Member, RunSet, load
 
 FEW = ("native", "overlay2", "overlay2.backing-xfs", "vfs", "aufs", "zfs")
 
@@ -19,6 +20,10 @@ FEW = ("native", "overlay2", "overlay2.backing-xfs", "vfs", "aufs", "zfs")
 def compared(tmp_path, **arguments):
     wanted = {"drivers": FEW, "blocks": 3, "workloads": ("peers", "layer_build.pull"), "peers": True} | arguments
     return Comparison(result_file.load(stored(tmp_path / "result.json", synthetic_result.make(**wanted))))
+
+
+def pages(*comparisons):
+    return page.build(RunSet([Member(None, comparison.run) for comparison in comparisons]))
 
 
 def study(slug):
@@ -111,7 +116,7 @@ def test_report_has_the_page_in_html_and_markdown(tmp_path):
 
 
 def test_without_the_peers_workloads_there_is_no_page(tmp_path):
-    assert page.build(compared(tmp_path, peers=False)) == []
+    assert pages(compared(tmp_path, peers=False)) == []
 
 
 def histogram_of(*milliseconds):
@@ -162,8 +167,52 @@ def test_what_is_missing_says_why(tmp_path):
     assert found["everything", "vfs"].measured_s is None and found["everything", "vfs"].absence == "the device is full"
     assert found["everything", "devicemapper"].absence == "the kernel has no dm-thin target"
     assert found["everything", "overlay2"].absence == ""
-    notes = next(f for f in page.build(comparison) if f.slug == "published-containerd-2988").notes
+    notes = next(f for f in pages(comparison) if f.slug == "published-containerd-2988").notes
     assert "Not measured here: vfs: the device is full." in notes
     assert "Not measured here: devicemapper: the kernel has no dm-thin target." in notes
     few = compared(tmp_path, drivers=("native", "overlay2"), blocks=1, workloads=("peers",))
     assert {line.absence for line in lines(few, study("containerd-2988")) if line.driver == "vfs"} == {"not in this run"}
+
+
+def run_of(tmp_path, name, date, drivers, **changes):
+    """A stored run; `changes` to its environment's version."""
+    body = synthetic_result.make(drivers=drivers, blocks=1, peers=True, workloads=("peers",), seed=sum(name.encode()))
+    body["context"]["date"] = date
+    body["sbench"]["run_id"] = name
+    body["sbench"]["environment"]["version"] |= changes
+    return stored(tmp_path / f"{name}.json", body)
+
+
+def test_drivers_of_several_runs_stand_in_one_table(tmp_path):
+    older = run_of(tmp_path, "older", "2026-09-01T01:00:00+00:00", ("native", "overlay2", "zfs"))
+    newer = run_of(tmp_path, "newer", "2026-09-02T01:00:00+00:00", ("native", "overlay2", "vfs"))
+    runs = load([older, newer])
+    each = {member.run.body["run_id"]: {(line.what, line.driver): line for line in lines(member.comparison, study("containerd-2988"))}
+            for member in runs.members}
+    merged = of_runs([member.comparison for member in reversed(runs.members)], study("containerd-2988"))
+    found = {(line.what, line.driver): line for line in merged}
+    assert len(found) == len(merged)
+    assert found["everything", "overlay2"] == each["newer"]["everything", "overlay2"] != each["older"]["everything", "overlay2"]
+    assert found["everything", "vfs"] == each["newer"]["everything", "vfs"]
+    assert found["everything", "zfs"] == each["older"]["everything", "zfs"]
+    assert [line.what for line in merged] == sorted((line.what for line in merged), key=[row.what for row in study("containerd-2988").rows].index)
+    notes = next(f for f in page.build(runs) if f.slug == "published-containerd-2988").notes
+    assert any(note.startswith("Here: 2 runs of this machine (2026-09-02 01:00, 2026-09-01 01:00)") for note in notes)
+
+
+def test_another_kernel_or_machine_has_a_table_of_its_own(tmp_path):
+    older = run_of(tmp_path, "older", "2026-09-01T01:00:00+00:00", ("native", "overlay2", "zfs"), kernel_release="5.10.0")
+    newer = run_of(tmp_path, "newer", "2026-09-02T01:00:00+00:00", ("native", "overlay2", "vfs"))
+    (table,) = (f for f in page.build(load([older, newer])) if f.slug == "published-containerd-2988")
+    assert "zfs" not in {row[1] for row in table.rows}
+
+
+def test_a_row_nobody_published_or_measured_is_not_shown_and_one_size_is_no_column(tmp_path):
+    body = synthetic_result.make(drivers=FEW, blocks=1, peers=True, workloads=("peers",))
+    body["benchmarks"] = [b for b in body["benchmarks"] if not b["name"].startswith("peers.benchsuite/native/")]
+    tables = {f.slug: f for f in pages(Comparison(result_file.load(stored(tmp_path / "result.json", body))))}
+    published = tables["published-containerd-2988"]
+    assert "native" not in {row[1] for row in published.rows}
+    assert "size" not in published.columns and "at the published size" in published.lead
+    assert "size" in tables["published-storage-tasks-2017"].columns  # a sixteenth there
+    assert all(len(row) == len(table.columns) for table in tables.values() for row in table.rows)
