@@ -86,8 +86,12 @@ class ArchiveFiles final : public ImageFiles {
 
   Status load(ByteSource& source, std::uint64_t bytes_max) {
     TarReader reader(source);
-    for (;;) {
+    for (bool first = true;; first = false) {
       const auto entry = reader.next();
+      if (!entry.ok() && first) {
+        return plain_error(entry.error().code, "{} is no image: neither an OCI archive nor a docker-save tar ({})", path_,
+                           entry.error().what);
+      }
       if (!entry.ok()) {
         return plain_error(entry.error().code, "{}: {}", path_, entry.error().what);
       }

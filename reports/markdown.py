@@ -64,6 +64,8 @@ def render_table(comparison: Comparison) -> str:
 
 
 def _verdicts(report: Report) -> list[str]:
+    if report.no_verdict:
+        return ["## Verdict", "", escape(report.no_verdict), ""]
     comparison = report.comparison
     rows = []
     for verdict in report.verdicts:

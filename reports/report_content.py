@@ -36,6 +36,15 @@ class Report:
     def verdicts(self) -> list[Verdict]:
         return use_cases.verdicts(self.comparison, self.use_cases)
 
+    @property
+    def no_verdict(self) -> str:
+        """Why the run says nothing about any use; "" where it does about one."""
+        if any(verdict.ranking.cases for verdict in self.verdicts):
+            return ""
+        titles = ", ".join(use_case.title for use_case in self.use_cases)
+        families = dict.fromkeys(s.workload.split(".")[0] for use_case in self.use_cases for s in use_case.selectors)
+        return f"No case of this run speaks for a use ({titles}): those are judged by {', '.join(families)}."
+
     @cached_property
     def figures(self) -> list[Figure]:
         """Those of the newest run, the nights behind it, then all runs together."""

@@ -261,6 +261,8 @@ TEST(HostileImages, what_is_no_image_says_what_would_be) {
   EXPECT_SAYS(error_of(load(folder.path().string())), "host:");
   EXPECT_SAYS(error_of(load((folder.path() / "missing").string())), "there is no image");
   EXPECT_SAYS(error_of(load("host:" + (folder.path() / "plain.tar").string())), "no directory");
+  put_file(folder.path() / "text", "root:x:0:0:root:/root:/bin/bash\n");
+  EXPECT_SAYS(error_of(load((folder.path() / "text").string())), "is no image: neither an OCI archive nor a docker-save tar");
   put_file(folder.path() / "empty", "");
   EXPECT_FALSE(load((folder.path() / "empty").string()).ok());
   EXPECT_THROW((void)load("x", "amd64"), UsageError);

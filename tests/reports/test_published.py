@@ -115,6 +115,15 @@ def test_report_has_the_page_in_html_and_markdown(tmp_path):
         assert "4.14.88" in text and "3.13 s" in text
 
 
+def test_a_run_of_peers_alone_says_once_that_it_speaks_for_no_use(tmp_path):
+    path = stored(tmp_path / "result.json", synthetic_result.make(drivers=FEW, blocks=1, peers=True, workloads=("peers",)))
+    assert run_reports("report", path, "-o", tmp_path / "r.html").returncode == 0
+    page_text, markdown = (tmp_path / "r.html").read_text(encoding="utf-8"), run_reports("report", path, "--format", "markdown").stdout
+    for words in (page_text, markdown):
+        assert words.count("No case of this run speaks for a use") == 1
+        assert "no case of this run speaks for it" not in words.split("<script")[0]
+
+
 def test_without_the_peers_workloads_there_is_no_page(tmp_path):
     assert pages(compared(tmp_path, peers=False)) == []
 
