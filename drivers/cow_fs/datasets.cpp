@@ -29,19 +29,47 @@ void Pool::free_block(const BlockPointer& pointer) {
   core_.blocks.forget(pointer.address);
 }
 
-void Pool::update_lineages() {
-  for (const auto& [id, dataset] : datasets_) {
-    dataset->lineage.clear();
-    for (std::uint64_t at = dataset->record.previous; at != 0 && dataset->lineage.size() <= datasets_.size();) {
-      const auto found = datasets_.find(at);
-      if (found == datasets_.end()) {
-        break;
-      }
-      dataset->lineage.push_back(found->second->record.created);
-      at = found->second->record.previous;
-    }
-    std::reverse(dataset->lineage.begin(), dataset->lineage.end());
+void Pool::follow(Dataset& dataset, std::uint64_t previous) {
+  unfollow(dataset);
+  dataset.record.previous = previous;
+  if (previous != 0) {
+    followers_[previous].push_back(&dataset);
   }
+}
+
+void Pool::unfollow(Dataset& dataset) {
+  ++ancestries_;
+  const auto found = followers_.find(dataset.record.previous);
+  if (found == followers_.end()) {
+    return;
+  }
+  std::erase(found->second, &dataset);
+  if (found->second.empty()) {
+    followers_.erase(found);
+  }
+}
+
+const std::vector<Dataset*>& Pool::followers(const Dataset& snapshot) const {
+  static const std::vector<Dataset*> none;
+  const auto found = followers_.find(snapshot.id);
+  return found == followers_.end() ? none : found->second;
+}
+
+void Pool::trace_lineage(Dataset& dataset) const {
+  if (dataset.lineage_of == ancestries_) {
+    return;
+  }
+  dataset.lineage.clear();
+  for (std::uint64_t at = dataset.record.previous; at != 0 && dataset.lineage.size() <= datasets_.size();) {
+    const auto found = datasets_.find(at);
+    if (found == datasets_.end()) {
+      break;
+    }
+    dataset.lineage.push_back(found->second->record.created);
+    at = found->second->record.previous;
+  }
+  std::reverse(dataset.lineage.begin(), dataset.lineage.end());
+  dataset.lineage_of = ancestries_;
 }
 
 Status Pool::load_objects(Dataset& dataset) {
@@ -72,6 +100,7 @@ Status Pool::load_dead(Dataset& dataset) {
 
 Status Pool::add_dead(Dataset& dataset, const BlockPointer& pointer) {
   SBENCH_TRY(load_dead(dataset));
+  trace_lineage(dataset);
   const auto later = std::lower_bound(dataset.lineage.begin(), dataset.lineage.end(), pointer.birth);
   const std::uint64_t after = later == dataset.lineage.begin() ? 0 : *(later - 1);
   auto bucket = std::find_if(dataset.dead.rbegin(), dataset.dead.rend(), [&](const DeadBucket& b) { return b.after == after; });
@@ -137,6 +166,7 @@ Result<Dataset*> Pool::add_dataset(const DatasetRecord& record, std::string_view
   Dataset* const raw = dataset.get();
   names_[std::string(name)] = object->id();
   datasets_[object->id()] = std::move(dataset);
+  follow(*raw, raw->record.previous);
   return raw;
 }
 
@@ -177,11 +207,10 @@ Status Pool::snapshot(std::string_view name, std::string_view snapshot_name) {
     // The snapshot takes over what is dead since the one before; the dataset starts anew.
     std::swap(snapshot->record.dead_list, dataset->record.dead_list);
     std::swap(snapshot->dead, dataset->dead);
-    dataset->record.previous = snapshot->id;
+    follow(*dataset, snapshot->id);
     dataset->record.previous_birth = record.created;
     dataset->record.own_bytes = 0;
     dataset->record_changed = true;
-    update_lineages();
     return {};
   });
 }
@@ -202,19 +231,8 @@ Status Pool::clone(std::string_view snapshot_name, std::string_view name) {
     record.created = 0;
     record.own_bytes = 0;
     SBENCH_TRY(add_dataset(record, name));
-    update_lineages();
     return {};
   });
-}
-
-std::vector<Dataset*> Pool::followers(const Dataset& snapshot) {
-  std::vector<Dataset*> found;
-  for (const auto& [id, dataset] : datasets_) {
-    if (dataset->record.previous == snapshot.id) {
-      found.push_back(dataset.get());
-    }
-  }
-  return found;
 }
 
 Status Pool::remove_dataset(Dataset& dataset) {
@@ -223,12 +241,13 @@ Status Pool::remove_dataset(Dataset& dataset) {
     SBENCH_TRY(meta_.remove(object));
   }
   names_.erase(dataset.name());
+  unfollow(dataset);
   datasets_.erase(dataset.id);
   return {};
 }
 
 Status Pool::destroy_snapshot(Dataset& snapshot) {
-  const auto following = followers(snapshot);
+  const auto& following = followers(snapshot);
   if (following.size() != 1) {
     return plain_error(EUCLEAN, "snapshot {}: it is of {} datasets", snapshot.name(), following.size());
   }
@@ -265,13 +284,11 @@ Status Pool::destroy_snapshot(Dataset& snapshot) {
   next.dead = std::move(kept);
   next.dead_changed = true;
   next.record.own_bytes += snapshot.record.own_bytes - std::min(snapshot.record.own_bytes, freed_bytes);
-  next.record.previous = snapshot.record.previous;
+  follow(next, snapshot.record.previous);
   next.record.previous_birth = before;
   next.record.origin = next.record.origin == snapshot.id ? 0 : next.record.origin;
   next.record_changed = true;
-  SBENCH_TRY(remove_dataset(snapshot));
-  update_lineages();
-  return {};
+  return remove_dataset(snapshot);
 }
 
 Status Pool::destroy_dataset(Dataset& dataset) {
@@ -350,19 +367,33 @@ Status Pool::set_quota(std::string_view name, std::uint64_t bytes) {
   });
 }
 
+DatasetInfo Pool::info_of(const Dataset& dataset) const {
+  return {dataset.name(), dataset.id, dataset.record, dataset.is_snapshot() ? followers(dataset).size() - 1 : 0};
+}
+
 Result<DatasetInfo> Pool::info(std::string_view name) {
   const auto held = lock();
   SBENCH_TRY_SET(const Dataset* const dataset, find(name));
-  return DatasetInfo{dataset->name(), dataset->id, dataset->record, dataset->is_snapshot() ? followers(*dataset).size() - 1 : 0};
+  return info_of(*dataset);
 }
 
 std::vector<DatasetInfo> Pool::list() {
   const auto held = lock();
   std::vector<DatasetInfo> all;
+  all.reserve(datasets_.size());
   for (const auto& [id, dataset] : datasets_) {
-    all.push_back({dataset->name(), id, dataset->record, dataset->is_snapshot() ? followers(*dataset).size() - 1 : 0});
+    all.push_back(info_of(*dataset));
   }
   return all;
+}
+
+std::vector<DatasetInfo> Pool::list(std::string_view prefix) {
+  const auto held = lock();
+  std::vector<DatasetInfo> found;
+  for (auto at = names_.lower_bound(prefix); at != names_.end() && at->first.starts_with(prefix); ++at) {
+    found.push_back(info_of(*datasets_.at(at->second)));
+  }
+  return found;
 }
 
 Result<Dataset*> Pool::use(std::string_view name) {

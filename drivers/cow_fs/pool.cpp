@@ -101,6 +101,7 @@ Status Pool::load() {
     }
     auto dataset = std::make_unique<Dataset>(*this, object->id(), record);
     names_[dataset->name()] = object->id();
+    follow(*dataset, record.previous);
     datasets_[object->id()] = std::move(dataset);
     return {};
   }));
@@ -117,7 +118,6 @@ Status Pool::load() {
       return plain_error(EUCLEAN, "snapshot {}: it is of no dataset", dataset->name());
     }
   }
-  update_lineages();
   log_.begin(core_.group);
   return {};
 }

@@ -14,6 +14,7 @@
 #include <map>
 #include <mutex>
 #include <thread>
+#include <unordered_map>
 
 #include "drivers/base/units.h"
 #include "drivers/cow_fs/intent_log.h"
@@ -83,7 +84,8 @@ class Dataset final : public Accounts {
   bool dead_changed = false;
   bool record_changed = false;
   int users = 0;                       ///< file systems over it
-  std::vector<std::uint64_t> lineage;  ///< last groups of the snapshots before it, ascending
+  std::vector<std::uint64_t> lineage;  ///< last groups of the snapshots before it, ascending; see Pool::trace_lineage
+  std::uint64_t lineage_of = 0;        ///< Pool::ancestries_ when it was traced
 };
 
 class Pool {
@@ -106,7 +108,10 @@ class Pool {
   [[nodiscard]] Status set_quota(std::string_view name, std::uint64_t bytes);
 
   [[nodiscard]] Result<DatasetInfo> info(std::string_view name);
+  /// By id.
   [[nodiscard]] std::vector<DatasetInfo> list();
+  /// Those whose names begin so, by name.
+  [[nodiscard]] std::vector<DatasetInfo> list(std::string_view prefix);
   [[nodiscard]] PoolStatistics statistics();
   /// Everything acknowledged is durable.
   [[nodiscard]] Status sync();
@@ -159,6 +164,7 @@ class Pool {
   [[nodiscard]] bool is_dirty() const;
 
   [[nodiscard]] Result<Dataset*> find(std::string_view name);
+  [[nodiscard]] DatasetInfo info_of(const Dataset& dataset) const;
   [[nodiscard]] Status check_new_name(std::string_view name) const;
   [[nodiscard]] Status load_objects(Dataset& dataset);
   [[nodiscard]] Status load_dead(Dataset& dataset);
@@ -167,8 +173,11 @@ class Pool {
   [[nodiscard]] Status remove_dataset(Dataset& dataset);
   [[nodiscard]] Status destroy_snapshot(Dataset& snapshot);
   [[nodiscard]] Status destroy_dataset(Dataset& dataset);
-  [[nodiscard]] std::vector<Dataset*> followers(const Dataset& snapshot);
-  void update_lineages();
+  /// Datasets and snapshots whose `previous` is `snapshot`.
+  [[nodiscard]] const std::vector<Dataset*>& followers(const Dataset& snapshot) const;
+  void follow(Dataset& dataset, std::uint64_t previous);
+  void unfollow(Dataset& dataset);
+  void trace_lineage(Dataset& dataset) const;
   void free_block(const BlockPointer& pointer);
   /// Runs `change` between two commits.
   template <typename Change>
@@ -184,6 +193,8 @@ class Pool {
   IntentLog log_;
   std::map<std::uint64_t, std::unique_ptr<Dataset>> datasets_;  ///< by id; snapshots too
   std::map<std::string, std::uint64_t, std::less<>> names_;
+  std::unordered_map<std::uint64_t, std::vector<Dataset*>> followers_;  ///< by the id of a snapshot
+  std::uint64_t ancestries_ = 1;  ///< counts changes of who follows whom
   std::string failure_;
   std::uint64_t commits_ = 0;
   std::uint64_t replayed_ = 0;

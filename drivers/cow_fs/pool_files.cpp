@@ -182,8 +182,8 @@ Status PoolFiles::destroy(std::string_view name) {
   // Snapshots that no clone needs any more go first: a clone that was not made whole may have left one.
   for (bool again = true; again;) {
     again = false;
-    for (const DatasetInfo& other : pool_->list()) {
-      if (other.record.is_snapshot != 0 && other.clones == 0 && other.name.starts_with(std::string(name) + "@")) {
+    for (const DatasetInfo& other : pool_->list(fmt::format("{}@", name))) {
+      if (other.record.is_snapshot != 0 && other.clones == 0) {
         SBENCH_TRY(pool_->destroy(other.name));
         again = true;
         break;
@@ -332,9 +332,10 @@ Result<std::string> PoolFiles::xattr(NodeId node, const char* name) {
   }
   SBENCH_TRY_SET(const Shown* const shown, shown_of(node));
   if (object_of(node) == kRootObject && std::string_view(name) == "user.own_bytes") {
-    std::uint64_t bytes = 0;  // its snapshots go with it
-    for (const DatasetInfo& info : pool_->list()) {
-      bytes += info.id == shown->dataset || info.name.starts_with(shown->name + "@") ? info.record.own_bytes : 0;
+    SBENCH_TRY_SET(const DatasetInfo own, pool_->info(shown->name));
+    std::uint64_t bytes = own.record.own_bytes;
+    for (const DatasetInfo& snapshot : pool_->list(shown->name + "@")) {  // they go with it
+      bytes += snapshot.record.own_bytes;
     }
     return std::to_string(bytes);
   }

@@ -123,6 +123,56 @@ TEST(CowPool, destroying_everything_gives_all_space_back) {
   EXPECT_THAT(pool.pool->list(), IsEmpty());
 }
 
+TEST(CowPool, many_clones_of_a_changing_dataset_go_in_any_order) {
+  constexpr int kClones = 40;
+  TestPool pool;
+  const std::uint64_t before = pool.pool->statistics().used_bytes;
+  must(pool.pool->create("a", {.record_bytes = 4 * kKiB}));
+  must(pool.files("a").write("file", 0, noise(64 * kKiB, 1)));
+  std::map<std::string, std::string> expected;
+  Rng rng(test_seed(), "clones");
+  const auto clone_again = [&](int from, int to) {
+    for (int i = from; i < to; ++i) {
+      must(pool.files("a").write("file", rng.below(15) * 4 * kKiB, noise(5000, rng.next())));
+      const std::string name = fmt::format("c{}", i);
+      must(pool.pool->snapshot("a", "a@" + name));
+      must(pool.pool->clone("a@" + name, name));
+      must(pool.pool->destroy("a@" + name, true));
+      expected[name] = must(pool.files(name).read("file"));
+      EXPECT_EQ(expected[name], must(pool.files("a").read("file")));
+    }
+  };
+  const auto check = [&] {
+    EXPECT_THAT(pool.findings(), IsEmpty());
+    EXPECT_EQ(pool.pool->list("a@").size(), expected.size());
+    for (const auto& info : pool.pool->list("a@")) {
+      EXPECT_TRUE(info.record.is_snapshot != 0 && info.clones == 1) << info.name;
+    }
+    for (const auto& [name, text] : expected) {
+      EXPECT_EQ(must(pool.files(name).read("file")), text) << name;
+    }
+  };
+  clone_again(0, kClones / 2);
+  pool.reopen();  // who follows whom is found again
+  check();
+  clone_again(kClones / 2, kClones);
+  while (!expected.empty()) {
+    const auto victim = std::next(expected.begin(), static_cast<std::ptrdiff_t>(rng.below(expected.size())));
+    pool.mounted.erase(victim->first);
+    must(pool.pool->destroy(victim->first));
+    expected.erase(victim);
+    must(pool.files("a").write("file", rng.below(15) * 4 * kKiB, noise(5000, rng.next())));
+    if (expected.size() % 8 == 0) {
+      pool.reopen();
+      check();
+    }
+  }
+  pool.mounted.clear();
+  must(pool.pool->destroy("a"));
+  EXPECT_THAT(pool.findings(), IsEmpty());
+  EXPECT_LE(pool.pool->statistics().used_bytes, before + 64 * kKiB);
+}
+
 TEST(CowPool, large_directory_keeps_every_name) {
   TestPool pool(64 * kMiB);
   must(pool.pool->create("a", {}));
