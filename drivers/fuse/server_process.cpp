@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -85,6 +86,22 @@ void unmap_shared_files() {
   }
 }
 
+/// A server holds a descriptor for each file its clients have open, and for those they closed until it has heard of that:
+/// more than a shell's limit allows. It gets as many as Docker's and containerd's services and podman give theirs; whoever
+/// may not have so many gets what its hard limit allows. Async-signal-safe.
+void allow_many_files() {
+  constexpr rlim_t kFiles = 1U << 20;
+  rlimit own{};
+  if (::getrlimit(RLIMIT_NOFILE, &own) != 0 || own.rlim_cur >= kFiles) {
+    return;
+  }
+  const rlimit many{kFiles, std::max(own.rlim_max, kFiles)};
+  if (::setrlimit(RLIMIT_NOFILE, &many) != 0) {
+    own.rlim_cur = std::min(own.rlim_max, kFiles);
+    ::setrlimit(RLIMIT_NOFILE, &own);
+  }
+}
+
 /// Makes a forked copy of sbench a server: a session, signals, descriptors and memory of its own.
 void become_server(const std::string& name, const std::vector<int>& kept) {
   constexpr int kSetIoFlusher = 57;  // PR_SET_IO_FLUSHER: reclaiming memory never waits for this process' own files
@@ -96,6 +113,7 @@ void become_server(const std::string& name, const std::vector<int>& kept) {
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   close_all_but(kept);
+  allow_many_files();
   unmap_shared_files();
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   ::dup2(null, STDIN_FILENO);
@@ -181,6 +199,7 @@ Status fork_guard(const std::string& target, int parent, int control, int progra
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  allow_many_files();
   keep_only(kProgramCapabilities);
   ::execv(program.c_str(), argv.data());
   ::_exit(127);

@@ -84,6 +84,26 @@ pid_t find_guard() {
   return -1;
 }
 
+TEST_F(ServerProcess, a_server_may_have_more_files_open_than_its_parent_might_when_it_was_started) {
+  constexpr rlim_t kParents = 100;
+  constexpr int kFiles = 300;
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_GT(before.rlim_max, kFiles + kParents);
+  const rlimit few{kParents, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  Served served;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  std::vector<Fd> open;
+  for (int i = 0; i < kFiles; ++i) {
+    const std::string path = served.at() / fmt::format("file-{}", i);
+    open.emplace_back(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644));
+    ASSERT_TRUE(open.back().valid()) << path << ": " << std::strerror(errno);
+  }
+  open.clear();
+  must(served.server->stop());
+}
+
 TEST_F(ServerProcess, fuse_overlayfs_and_its_guard_keep_only_what_they_use) {
   if (sbench::find_program("fuse-overlayfs").empty()) {
     GTEST_SKIP() << "needs the program fuse-overlayfs";
