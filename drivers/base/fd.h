@@ -7,6 +7,9 @@
 
 namespace sbench {
 
+/// Open files that a process may have under Docker's and containerd's services and podman: the kernel's own default for the most.
+inline constexpr unsigned kOpenFilesUsual = 1U << 20;
+
 /// Owns one descriptor (or none, -1). Move-only. Not thread-safe.
 class Fd {
  public:

@@ -87,17 +87,16 @@ void unmap_shared_files() {
 }
 
 /// A server holds a descriptor for each file its clients have open, and for those they closed until it has heard of that:
-/// more than a shell's limit allows. It gets as many as Docker's and containerd's services and podman give theirs; whoever
-/// may not have so many gets what its hard limit allows. Async-signal-safe.
+/// more than a shell's limit allows. Whoever may not have as many as is usual gets what the hard limit allows.
+/// Async-signal-safe.
 void allow_many_files() {
-  constexpr rlim_t kFiles = 1U << 20;
   rlimit own{};
-  if (::getrlimit(RLIMIT_NOFILE, &own) != 0 || own.rlim_cur >= kFiles) {
+  if (::getrlimit(RLIMIT_NOFILE, &own) != 0 || own.rlim_cur >= kOpenFilesUsual) {
     return;
   }
-  const rlimit many{kFiles, std::max(own.rlim_max, kFiles)};
+  const rlimit many{kOpenFilesUsual, std::max<rlim_t>(own.rlim_max, kOpenFilesUsual)};
   if (::setrlimit(RLIMIT_NOFILE, &many) != 0) {
-    own.rlim_cur = std::min(own.rlim_max, kFiles);
+    own.rlim_cur = own.rlim_max;
     ::setrlimit(RLIMIT_NOFILE, &own);
   }
 }

@@ -1,8 +1,12 @@
 // Every registered workload, run with smoke parameters on real stores, and its verification put to the test.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "tests/workloads/fake_case.h"
 #include "tests/workloads/lossy_driver.h"
+#include "workloads/content/scaled.h"
 
 namespace sbench {
 namespace {
@@ -141,6 +145,30 @@ std::string pair_name(const ::testing::TestParamInfo<OnDriver>& info) {
 
 INSTANTIATE_TEST_SUITE_P(Smoke, EveryWorkload, ::testing::ValuesIn(all_pairs({"native", "overlay2", "btrfs"})),
                          pair_name);
+
+TEST(WhereItFits, a_full_device_and_too_few_open_files_are_answers_about_the_machine) {
+  if (const auto reason = testing::reason_not_here("native"); !reason.empty()) {
+    GTEST_SKIP() << reason;
+  }
+  FakeStore store("native");
+  const auto refusal_of = [&](int code) {
+    FakeCase c(store, {});
+    const Status ran = where_it_fits([code](Case&) -> Status { return plain_error(code, "told so"); })(c);
+    EXPECT_FALSE(ran.ok());
+    return c.refusal() ? c.refusal()->reason + "; " + c.refusal()->remedy : "";
+  };
+  EXPECT_THAT(refusal_of(ENOSPC), ::testing::AllOf(::testing::HasSubstr("the device is full: told so"), ::testing::HasSubstr("--image-size")));
+  EXPECT_EQ(refusal_of(EIO), "");
+  const pid_t child = ::fork();  // who lowers a hard limit may not raise it again
+  if (child == 0) {
+    const rlimit few{500, 500};
+    const std::string said = ::setrlimit(RLIMIT_NOFILE, &few) == 0 ? refusal_of(EMFILE) : "no limit";
+    ::_exit(said.find("500 files open here: told so") != std::string::npos && said.find("LimitNOFILE=1048576") != std::string::npos ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
 
 class LossyStore : public ::testing::TestWithParam<OnDriver> {};
 

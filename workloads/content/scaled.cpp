@@ -1,10 +1,26 @@
 #include "workloads/content/scaled.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 
+#include "drivers/base/fd.h"
 #include "workloads/content/base_image.h"
 
 namespace sbench {
+
+namespace {
+
+bool is_full(const Error& error) { return error.code == ENOSPC || error.code == EDQUOT; }
+
+/// The hard limit of open files, where EMFILE may be due to it.
+std::optional<rlim_t> low_file_limit(const Error& error) {
+  rlimit files{};
+  const bool low = error.code == EMFILE && ::getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_max < kOpenFilesUsual;
+  return low ? std::optional(files.rlim_max) : std::nullopt;
+}
+
+}  // namespace
 
 ParamSpec scale_param(std::vector<std::string> smoke, std::vector<std::string> quick, std::vector<std::string> standard,
                       std::vector<std::string> full) {
@@ -20,9 +36,16 @@ std::uint64_t scaled(const Case& c, std::uint64_t published, std::uint64_t least
 std::function<Status(Case&)> where_it_fits(std::function<Status(Case&)> run) {
   return [run = std::move(run)](Case& c) -> Status {
     Status status = run(c);
-    if (!status.ok() && !c.refusal() && (status.error().code == ENOSPC || status.error().code == EDQUOT)) {
+    if (status.ok() || c.refusal()) {
+      return status;
+    }
+    if (is_full(status.error())) {
       return c.cannot_run(fmt::format("the device is full: {}", status.error().what),
                           "give it more room: --image-size, or a bigger --device");
+    }
+    if (const auto limit = low_file_limit(status.error())) {
+      return c.cannot_run(fmt::format("a process may have {} files open here: {}", *limit, status.error().what),
+                          fmt::format("raise the hard limit: ulimit -Hn {0}, or LimitNOFILE={0} of a service", kOpenFilesUsual));
     }
     return status;
   };

@@ -14,8 +14,8 @@ namespace sbench {
 /// `published`, divided by the case's scale; never below `least`.
 [[nodiscard]] std::uint64_t scaled(const Case& c, std::uint64_t published, std::uint64_t least = 1);
 
-/// `run`, for cases that may need more than the device holds: a full device (ENOSPC, EDQUOT)
-/// is an answer about the device, not a failure of the driver.
+/// `run`, for cases that may need more than there is: a full device (ENOSPC, EDQUOT), and too many open files (EMFILE)
+/// where fewer than usual are allowed (fd.h), are answers about the machine, not failures of the driver.
 [[nodiscard]] std::function<Status(Case&)> where_it_fits(std::function<Status(Case&)> run);
 
 /// Nothing, or cannot_run() when `layers` on top of the given image are more than the driver stacks.
