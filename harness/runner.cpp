@@ -56,6 +56,7 @@ class Runner {
   std::map<std::string, double> turn_cost_s_;
   std::set<std::string> checked_;
   std::set<std::string> broken_;
+  bool refused_ = false;  ///< a case said why it cannot run here
   unsigned roots_ = 0;
 };
 
@@ -173,7 +174,8 @@ Status Runner::take_sample(Store& store, int block, const PlannedVariant& planne
   if (status.ok()) {
     SBENCH_TRY(recorder_.add_sample(sample_entry(live.sample(), planned, each, block, order, shell_real_s)));
   } else if (live.refusal()) {
-    progress_.message(fmt::format("skipping {}: {}", name, live.refusal()->reason));
+    refused_ = true;
+    progress_.message(fmt::format("skipping {}: {}; {}", name, live.refusal()->reason, live.refusal()->remedy));
     SBENCH_TRY(recorder_.add_skip({{"driver", planned.variant.slug},
                                    {"cell", name},
                                    {"code", "cannot_run_here"},
@@ -245,6 +247,7 @@ Result<RunOutcome> Runner::run() {
   }
   outcome.signal = StopOnSignal::signal_number();
   outcome.complete = outcome.blocks_done == plan_.blocks;
+  outcome.all_refused = outcome.complete && refused_ && broken_.empty() && recorder_.samples() == 0 && recorder_.failures() == 0;
   if (out_of_time) {
     progress_.message(fmt::format("budget of {} used up after {} of {} blocks; finish with --resume",
                                   human_duration(static_cast<double>(budget_s_)), outcome.blocks_done, plan_.blocks));

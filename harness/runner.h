@@ -16,6 +16,7 @@ struct RunOutcome {
   int blocks_done = 0;
   bool complete = false;
   int signal = 0;  ///< SIGINT or SIGTERM when one ended the run early
+  bool all_refused = false;  ///< it was carried out, and every case said why it cannot run here
 };
 
 /// Runs what `recorder` does not hold yet. Every block formats every driver

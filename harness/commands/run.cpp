@@ -244,20 +244,25 @@ int draw_and_point(const RunFlags& flags, Console& console) {
 struct Measured {
   std::size_t samples = 0;
   std::size_t failures = 0;
-  int signal = 0;
+  RunOutcome outcome;
 };
 
 /// Reports what was measured, and returns the run's exit code.
 int conclude(const RunFlags& flags, const Measured& measured, Console& console) {
+  const int signal = measured.outcome.signal;
+  if (measured.outcome.all_refused) {
+    console.err << "sbench: nothing was measured: no case can run here, see why above\n";
+    return unsupported(flags);
+  }
   if (measured.samples == 0) {
     console.err << "sbench: nothing was measured; see the failures above\n";
-    return measured.signal != 0 ? 128 + measured.signal : static_cast<int>(kExitError);
+    return signal != 0 ? 128 + signal : static_cast<int>(kExitError);
   }
   const bool draws = !is_inner_run(flags.request) && !flags.no_report;
   const int code = draws ? draw_and_point(flags, console) : static_cast<int>(kExitOk);
-  if (measured.signal != 0) {
+  if (signal != 0) {
     console.err << fmt::format("interrupted; finish with: sbench run --resume {}\n", flags.output);
-    return 128 + measured.signal;
+    return 128 + signal;
   }
   return measured.failures > 0 ? static_cast<int>(kExitError) : code;
 }
@@ -331,7 +336,7 @@ int measure(RunFlags& flags, const Plan& plan, CommandContext& context) {
     return report_error(outcome.error(), console);
   }
   const Status kept = flags.keep.empty() || outcome->signal != 0 ? Status() : keep_data_root(flags, plan, progress);
-  const int code = conclude(flags, {(*recorder)->samples(), (*recorder)->failures(), outcome->signal}, console);
+  const int code = conclude(flags, {(*recorder)->samples(), (*recorder)->failures(), *outcome}, console);
   return kept.ok() ? code : report_error(kept.error(), console);
 }
 

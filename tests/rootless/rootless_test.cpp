@@ -144,6 +144,14 @@ TEST_F(Rootless, the_kernels_overlay_runs_on_a_folder_and_reports_no_bytes_of_th
   EXPECT_THAT(left(), IsEmpty());
 }
 
+TEST_F(Rootless, where_every_case_says_it_cannot_run_nothing_has_failed) {
+  const auto output = run({"overlay2:engine=kernel"}, "op:chown");
+  EXPECT_EQ(output.exit_code, kExitNothingRan) << output.stderr_text;
+  EXPECT_THAT(output.stderr_text, HasSubstr("no other owners"));
+  EXPECT_THAT(output.stderr_text, HasSubstr("no case can run here"));
+  EXPECT_THAT(result()["sbench"]["failures"], IsEmpty());
+}
+
 TEST_F(Rootless, engines_over_fuse_run_and_one_with_an_image_counts_its_own_bytes) {
   const auto output = run({"zfs:engine=userspace", "overlay2:engine=userspace", "aufs:engine=userspace"}, "first_write");
   ASSERT_EQ(output.exit_code, kExitOk) << output.stderr_text;
