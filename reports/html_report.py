@@ -28,6 +28,8 @@ def _json_for_html(value: Any) -> str:
 
 
 def _verdicts(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
+    if report.no_verdict:
+        return []
     comparison = report.comparison
     by_engine: dict[str, list[dict[str, Any]]] = {}
     for verdict in report.verdicts:
@@ -97,8 +99,8 @@ def render(report: Report, figures: list[tuple[Figure, str]]) -> str:
     return template.render(
         superlative=measure.superlative(run), css=Markup(css), host=run.context["host_name"], device_kind=body["device"]["kind"], engines=run.engines,
         inference=comparison.inference, blocks=facts.blocks_words(comparison), complete=body["complete"],
-        headline=facts.headline(comparison), header=facts.header(comparison), verdicts=[] if report.no_verdict else _verdicts(report), no_verdict=report.no_verdict, warnings=facts.warnings(comparison),
-        health=facts.health(comparison), runs=report.runs_shown,
+        headline=facts.headline(comparison), header=facts.header(comparison), verdicts=_verdicts(report),
+        no_verdict=report.no_verdict, warnings=facts.warnings(comparison), health=facts.health(comparison), runs=report.runs_shown,
         figures=[{"slug": f.slug, "title": f.title, "lead": f.lead, "legend": f.legend, "notes": f.notes, "columns": f.columns,
                   "rows": f.rows, "prose": f.prose, "svg": Markup(svg)} for f, svg in figures],
         cases=_cases(comparison), pairs=both_engines.tables(comparison, by_case=True), pair_columns=both_engines.COLUMNS, skipped=facts.skipped(comparison), failures=facts.failures(comparison),
