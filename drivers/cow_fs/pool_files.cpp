@@ -180,14 +180,9 @@ Status PoolFiles::destroy(std::string_view name) {
     numbers_.erase(found);
   }
   // Snapshots that no clone needs any more go first: a clone that was not made whole may have left one.
-  for (bool again = true; again;) {
-    again = false;
-    for (const DatasetInfo& other : pool_->list(fmt::format("{}@", name))) {
-      if (other.record.is_snapshot != 0 && other.clones == 0) {
-        SBENCH_TRY(pool_->destroy(other.name));
-        again = true;
-        break;
-      }
+  for (const DatasetInfo& other : pool_->list(fmt::format("{}@", name))) {
+    if (other.record.is_snapshot != 0 && other.clones == 0) {
+      SBENCH_TRY(pool_->destroy(other.name));
     }
   }
   return pool_->destroy(name);
