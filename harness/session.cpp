@@ -5,9 +5,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <sstream>
-#include <thread>
 
 #include "drivers/base/file.h"
 #include "drivers/base/helper.h"
@@ -20,19 +18,13 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kOwnServerPatience_ms = 25'000;  ///< longer than any of them lingers
-constexpr int kDyingPatience_ms = 5000;
-constexpr int kStep_ms = 20;
 
 /// In the session's private tmpfs, so it goes with the session: "PID START NAMESPACE".
 fs::path owner_file() { return runtime_directory() / "roots/.owner"; }
 
 struct Inhabitant {
-  pid_t pid = 0;
-  std::uint64_t start_ticks = 0;
+  Helper process;
   std::string name;
-  [[nodiscard]] bool alive() const {  // a zombie holds nothing
-    return start_ticks_of(pid) == start_ticks && !read_trimmed(fmt::format("/proc/{}/cmdline", pid)).empty();
-  }
 };
 
 /// Processes in sessions whose own process is dead.
@@ -46,31 +38,27 @@ std::vector<Inhabitant> inhabitants_of_abandoned_sessions() {
     std::string where;
     if ((std::istringstream(owner) >> pid >> start_ticks >> where) && where == namespace_of("self", "pid") &&
         start_ticks_of(pid) != start_ticks) {
-      found.push_back({inhabitant, start_ticks_of(inhabitant), read_trimmed(process / "comm")});
+      std::string name = read_trimmed(process / "comm");
+      if (auto alive = Helper::adopt(inhabitant, start_ticks_of(inhabitant), name); alive.ok()) {
+        found.push_back({std::move(*alive), std::move(name)});
+      }
     }
   }
   return found;
-}
-
-bool ends_within(const Inhabitant& each, int patience_ms) {
-  for (int waited_ms = 0; each.alive() && waited_ms < patience_ms; waited_ms += kStep_ms) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(kStep_ms));
-  }
-  return !each.alive();
 }
 
 }  // namespace
 
 Result<std::vector<std::string>> end_abandoned_sessions() {
   std::vector<std::string> ended;
-  for (const auto& each : inhabitants_of_abandoned_sessions()) {
-    const bool own = each.name.starts_with("sbench");
-    if (!ends_within(each, own ? kOwnServerPatience_ms : 0)) {
-      ::kill(each.pid, SIGKILL);
-      if (!ends_within(each, kDyingPatience_ms)) {
-        return plain_error(EBUSY, "{} (process {}) of a killed run does not end", each.name, each.pid);
+  for (const auto& [process, name] : inhabitants_of_abandoned_sessions()) {
+    const bool own = name.starts_with("sbench");
+    if (!process.wait_end(own ? kOwnServerPatience_ms : 0)) {
+      process.kill();
+      if (process.alive()) {
+        return plain_error(EBUSY, "{} (process {}) of a killed run does not end", name, process.pid());
       }
-      ended.push_back(fmt::format("{} (process {}) of a killed run", each.name, each.pid));
+      ended.push_back(fmt::format("{} (process {}) of a killed run", name, process.pid()));
     }
   }
   return ended;

@@ -245,9 +245,13 @@ pid_t Helper::pid() const { return state_->pid; }
 bool Helper::alive() const { return !wait_end(0); }
 
 bool Helper::wait_end(int limit_ms) const {
-  pollfd wait{state_->pidfd.get(), POLLIN, 0};
-  while (!state_->reaped && ::poll(&wait, 1, limit_ms) <= 0) {
-    if (errno != EINTR || wait.revents != 0 || limit_ms == 0) {
+  if (!state_->reaped) {
+    pollfd wait{state_->pidfd.get(), POLLIN, 0};
+    int ready = 0;
+    do {
+      ready = ::poll(&wait, 1, limit_ms);
+    } while (ready < 0 && errno == EINTR);
+    if (ready <= 0) {
       return false;
     }
   }
