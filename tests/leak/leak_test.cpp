@@ -10,7 +10,6 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <iterator>
 #include <random>
@@ -90,8 +89,9 @@ pid_t start_run(const fs::path& folder, int round) {
     const std::uintptr_t page = 4096;  // fields 48 and 49: where the arguments begin and end; the name is one word
     const std::uintptr_t begin = std::stoull(fields.at(47)) / page * page;
     const std::uintptr_t end = (std::stoull(fields.at(48)) + page - 1) / page * page;
+    const int comm = ::open("/proc/self/comm", O_WRONLY);
     ::munmap(reinterpret_cast<void*>(begin), end - begin);  // NOLINT(performance-no-int-to-ptr)
-    std::ofstream("/proc/self/comm") << "bare";
+    static_cast<void>(!::write(comm, "bare", 4));  // system calls alone from here: a sanitizer's allocator reads argv[0]
     for (;;) {
       ::pause();
     }
