@@ -264,7 +264,7 @@ TEST_F(Thin, ublk_devices_of_a_killed_server_are_deleted_by_clean) {
   ::kill(victim.server, SIGKILL);
   ::kill(victim.process, SIGKILL);
   ::waitpid(victim.process, nullptr, 0);
-  for (int tries = 0; tries < 600 && !ublk_devices().empty(); ++tries) {  // the kernel looks for dead servers every 5 s
+  for (int tries = 0; tries < 300 && !ublk_devices().empty(); ++tries) {  // the kernel looks for dead servers every 5 s
     must(undo_leftovers());
     ::usleep(100'000);
   }
@@ -287,7 +287,7 @@ TEST_F(Thin, a_store_whose_process_is_killed_leaves_no_server_no_loop_device_and
     const std::string text = read_trimmed(fmt::format("/proc/{}/stat", server));
     return !text.empty() && text.find(") Z ") == std::string::npos;
   };
-  for (int i = 0; i < 6000 && runs(); ++i) {
+  for (int i = 0; i < 500 && runs(); ++i) {
     ::usleep(10'000);
   }
   EXPECT_FALSE(runs()) << "the server outlived its process";

@@ -471,11 +471,9 @@ TEST_F(Session, a_walk_over_many_names_leaves_few_nodes) {
     for (int i = 0; i < 6000; ++i) {
       stat_of(served.at() / std::to_string(i));
     }
-    for (int tries = 0; tries < 6000 && served.control->nodes.load() >= 700; ++tries) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
     EXPECT_LT(served.control->nodes.load(), 700u) << (by_name ? "by name" : "by prune");
-    EXPECT_LT(served.control->nodes_peak.load(), 6000u) << "none went before the walk's end";
+    EXPECT_LT(served.control->nodes_peak.load(), 5000u);
     char byte = 0;
     EXPECT_EQ(::read(kept.get(), &byte, 1), 0);
     EXPECT_TRUE(fs::exists(served.at() / "17"));

@@ -157,7 +157,7 @@ TEST(Leak, sigkill_at_random_moments_leaves_no_mount_loop_device_or_process) {
     ::kill(child, SIGKILL);
     ASSERT_EQ(::waitpid(child, nullptr, 0), child);
     std::vector<std::string> left = leftovers(folder.path());
-    for (int wait = 0; wait < 1200 && !left.empty(); ++wait) {  // the kernel takes a namespace apart in the background
+    for (int wait = 0; wait < 200 && !left.empty(); ++wait) {  // the kernel takes a namespace apart in the background
       pause_ms(50);
       left = leftovers(folder.path());
     }

@@ -237,7 +237,7 @@ std::vector<std::string> guests_of(uid_t user) {
 }
 
 std::vector<std::string> guests_after_a_while() {
-  for (int tries = 0; tries < 600 && !guests_of(kOrdinaryUser).empty(); ++tries) {
+  for (int tries = 0; tries < 100 && !guests_of(kOrdinaryUser).empty(); ++tries) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
   return guests_of(kOrdinaryUser);
