@@ -32,6 +32,7 @@ std::vector<Inhabitant> inhabitants_of_abandoned_sessions() {
   std::vector<Inhabitant> found;
   for (const pid_t inhabitant : all_processes()) {
     const fs::path process = fmt::format("/proc/{}", inhabitant);
+    const std::uint64_t since = start_ticks_of(inhabitant);  // read first: adopting tells another of its number by it
     const std::string owner = read_trimmed(process / "root" / owner_file().relative_path());
     pid_t pid = 0;
     std::uint64_t start_ticks = 0;
@@ -39,7 +40,7 @@ std::vector<Inhabitant> inhabitants_of_abandoned_sessions() {
     if ((std::istringstream(owner) >> pid >> start_ticks >> where) && where == namespace_of("self", "pid") &&
         start_ticks_of(pid) != start_ticks) {
       std::string name = read_trimmed(process / "comm");
-      if (auto alive = Helper::adopt(inhabitant, start_ticks_of(inhabitant), name); alive.ok()) {
+      if (auto alive = Helper::adopt(inhabitant, since, name); alive.ok()) {
         found.push_back({std::move(*alive), std::move(name)});
       }
     }

@@ -120,13 +120,13 @@ void expect_clean_to_end(const std::string& name, const std::function<void()>& l
   for (int wait = 0; wait < 10'000 && read_trimmed("/proc/" + std::to_string(helper) + "/comm") != name; ++wait) {
     pause_ms(1);
   }
-  const std::string line = name + " (process " + std::to_string(helper) + ")";
+  const std::string line = "(process " + std::to_string(helper) + ")";
   EXPECT_THAT(testing::run_command({"clean"}).out, Not(HasSubstr(line)));
   EXPECT_EQ(::kill(helper, 0), 0);
   ::kill(run, SIGKILL);
   ::waitpid(run, nullptr, 0);
   const auto cleaned = testing::run_command({"clean"});
-  EXPECT_THAT(cleaned.out, HasSubstr("ended " + line)) << cleaned.err;
+  EXPECT_THAT(cleaned.out, HasSubstr("ended " + name + " " + line)) << cleaned.err;
   ::kill(helper, SIGKILL);  // so that a failure is seen at once: it has our stdout
 }
 
